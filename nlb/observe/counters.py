@@ -1,0 +1,129 @@
+"""Counters and gauges as plain 64-bit words in memory that all processes share. Nothing here knows Prometheus.
+
+Control makes one block of memory and hands it to every worker. It holds a row per worker; a row has one writer,
+its worker, and any number of readers, so nothing is locked:
+
+    row of worker 0 | row of worker 1 | ...
+    row = worker words | listener words x MAX_LISTENERS | group words x MAX_GROUPS | target words x MAX_TARGETS
+
+Memory that nobody touches costs nothing, so the capacities are generous. A replaced worker goes on in the row of
+the dead one: counters keep their values, so that totals never fall; gauges are cleared first.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from nlb.errors import OUTCOMES
+
+WORD = 8  # bytes
+
+MAX_LISTENERS = 1024
+MAX_GROUPS = 4096
+MAX_TARGETS = 32768
+
+# Upper bounds of latency buckets, in seconds. A word per bucket, one for everything above, one for the sum.
+LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Sessions last from a millisecond to days.
+DURATION = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 3600.0)
+# Time that a loop spent in one turn; under the first bound is a loop in good health.
+LAG = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
+
+
+def _histogram_words(bounds: tuple[float, ...]) -> int:
+    return len(bounds) + 2
+
+
+# Words of a worker.
+TURNS = 0  # of the loop: a worker whose TURNS stand still is stuck
+SESSIONS = 1  # gauge
+WORKER_LAG = 2
+WORKER_WORDS = WORKER_LAG + _histogram_words(LAG)
+
+# Words of a listener. ACTIVE is a gauge, as everywhere.
+ACTIVE = 0
+ACCEPTED = 1
+RECEIVED = 2  # bytes from clients
+SENT = 3  # bytes to clients
+DURATIONS = 4
+OUTCOME = DURATIONS + _histogram_words(DURATION)
+LISTENER_WORDS = OUTCOME + len(OUTCOMES)
+
+# Words of a group.
+CONNECT_TIMES = 0
+FIRST_BYTE_TIMES = CONNECT_TIMES + _histogram_words(LATENCY)
+RETRIES = FIRST_BYTE_TIMES + _histogram_words(LATENCY)  # further targets tried after a failed connect
+FAIL_OPEN_PICKS = RETRIES + 1
+GROUP_WORDS = FAIL_OPEN_PICKS + 1
+
+# Words of a target; ACTIVE 0 as in a listener: sessions that are connecting or connected to it.
+CONNECTIONS = 1  # made
+CONNECT_FAILURES = 2
+TARGET_RECEIVED = 3  # bytes sent to the target
+TARGET_SENT = 4  # bytes that came from it
+TARGET_WORDS = 5
+
+_LISTENERS = WORKER_WORDS
+_GROUPS = _LISTENERS + MAX_LISTENERS * LISTENER_WORDS
+_TARGETS = _GROUPS + MAX_GROUPS * GROUP_WORDS
+ROW_WORDS = _TARGETS + MAX_TARGETS * TARGET_WORDS
+
+OUTCOME_WORD = {outcome: OUTCOME + position for position, outcome in enumerate(OUTCOMES)}
+
+Words = memoryview  # of format "Q": unsigned 64-bit words
+
+
+def size(workers: int) -> int:
+    """Bytes of shared memory for so many workers."""
+    return workers * ROW_WORDS * WORD
+
+
+class Row:
+    """One worker's row. The worker writes through it; everyone else reads."""
+
+    def __init__(self, memory: memoryview, index: int) -> None:
+        """`memory` is the whole shared block as bytes, `index` the worker's number from 0."""
+        words = memory.cast("B").cast("Q") if memory.format != "Q" else memory
+        self._words = words[index * ROW_WORDS : (index + 1) * ROW_WORDS]
+
+    @property
+    def worker(self) -> Words:
+        return self._words[:WORKER_WORDS]
+
+    def listener(self, number: int) -> Words:
+        return self._block(_LISTENERS, LISTENER_WORDS, number)
+
+    def group(self, number: int) -> Words:
+        return self._block(_GROUPS, GROUP_WORDS, number)
+
+    def target(self, number: int) -> Words:
+        return self._block(_TARGETS, TARGET_WORDS, number)
+
+    def clear_gauges(self, listeners: int, targets: int) -> None:
+        """After a worker's death: what it had open is gone. The first so many listeners and targets are in use."""
+        self._words[SESSIONS] = 0
+        for number in range(listeners):
+            self.listener(number)[ACTIVE] = 0
+        for number in range(targets):
+            self.target(number)[ACTIVE] = 0
+
+    def _block(self, base: int, length: int, number: int) -> Words:
+        start = base + number * length
+        return self._words[start : start + length]
+
+
+def observe(words: Words, at: int, bounds: tuple[float, ...], seconds: float) -> None:
+    """Count one duration into the histogram that begins at word `at`. The sum is kept in microseconds."""
+    words[at + bisect_left(bounds, seconds)] += 1
+    words[at + len(bounds) + 1] += int(seconds * 1e6)
+
+
+def histogram(rows: list[Words], at: int, bounds: tuple[float, ...]) -> tuple[list[int], float]:
+    """Counts per bucket, not cumulated (one more than bounds), and the sum in seconds, over several workers."""
+    counts = [sum(words[at + bucket] for words in rows) for bucket in range(len(bounds) + 1)]
+    return counts, sum(words[at + len(bounds) + 1] for words in rows) / 1e6
+
+
+def total(rows: list[Words], at: int) -> int:
+    """One word over several workers."""
+    return sum(words[at] for words in rows)
