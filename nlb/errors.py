@@ -65,6 +65,7 @@ OUTCOMES: dict[str, str] = {
     "connect/descriptors": "nlb had no descriptor left for the connection to the target",
     "connect/drain_timeout": "the target's drain time ran out before it had answered",
     "connect/unhealthy": "the target became unhealthy before it had answered, and on_unhealthy is reset",
+    "connect/removed": "the target was removed before it had answered, and no other could be tried",
     "connect/shutdown": "nlb stopped before the target had answered",
     "connect/bug": "an error inside nlb while connecting; the log has the traceback",
     "data/done": "both sides closed in order",
@@ -73,6 +74,7 @@ OUTCOMES: dict[str, str] = {
     "data/idle": "no byte moved for idle_timeout; both sides were reset",
     "data/drain_timeout": "the target's drain time ran out with the session open; both sides were reset",
     "data/unhealthy": "the target became unhealthy and on_unhealthy is reset; both sides were reset",
+    "data/removed": "the target was removed and on_remove is reset, or its time to drain ran out",
     "data/shutdown": "nlb stopped and the session had not ended within shutdown_timeout; both sides were reset",
     "data/bug": "an error inside nlb while moving bytes; the log has the traceback",
 }

@@ -1,0 +1,140 @@
+"""What can be read of a config in which anything may be wrong. Whatever is not of the right type is passed over in
+silence: the schema tells it. So the checks of the whole file need not wait until every key is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nlb.model import values
+from nlb.model.address import Address, DnsName
+from nlb.model.config import Admin, read_target
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name, given or the default, and the path of what gives it."""
+
+    text: str
+    path: Path
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address and the path of what names it."""
+
+    address: Address
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSketch:
+    path: Path
+    name: Name | None
+    binds: list[Place]
+    group: str | None  # as asked for; None when it is left out
+    is_group_given: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSketch:
+    path: Path
+    name: Name
+    address: Address | DnsName
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSketch:
+    path: Path
+    name: Name | None
+    targets: list[TargetSketch]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """Lists are in the order of the file."""
+
+    listeners: list[ListenerSketch]
+    groups: list[GroupSketch]
+    web: Place | None
+    socket: Place | None
+
+
+def sketch(data: dict[str, Any]) -> Sketch:
+    admin = data.get("admin", {})
+    web, socket = (_web(admin), _socket(admin)) if isinstance(admin, dict) else (None, None)
+    return Sketch(
+        [_listener(path, table) for path, table in _tables(data, "listener")],
+        [_group(path, table) for path, table in _tables(data, "target_group")],
+        web,
+        socket,
+    )
+
+
+def _tables(data: dict[str, Any], key: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    items = data.get(key)
+    for number, item in enumerate(items if isinstance(items, list) else []):
+        if isinstance(item, dict):
+            yield (key, number), item
+
+
+def _listener(path: Path, table: dict[str, Any]) -> ListenerSketch:
+    binds = list(_binds((*path, "bind"), table.get("bind")))
+    name = _name(path, table)
+    if "name" not in table and binds:
+        name = Name(str(binds[0].address), binds[0].path, is_default=True)
+    group = table.get("target_group")
+    return ListenerSketch(path, name, binds, group if isinstance(group, str) else None, "target_group" in table)
+
+
+def _group(path: Path, table: dict[str, Any]) -> GroupSketch:
+    return GroupSketch(path, _name(path, table), list(_targets(path, table)))
+
+
+def _name(path: Path, table: dict[str, Any]) -> Name | None:
+    name = table.get("name")
+    return Name(name, (*path, "name")) if isinstance(name, str) else None
+
+
+def _binds(path: Path, given: object) -> Iterator[Place]:
+    if not isinstance(given, list):
+        given = [given]
+    for number, text in enumerate(given):
+        try:
+            yield Place(values.bind(text), (*path, number))
+        except ValueError:
+            pass
+
+
+def _targets(path: Path, group: dict[str, Any]) -> Iterator[TargetSketch]:
+    items = group.get("targets")
+    try:
+        port = values.port(group["port"])
+    except (KeyError, ValueError):
+        port = None
+    for number, item in enumerate(items if isinstance(items, list) else []):
+        table = read_target(item, port)
+        if not isinstance(table, dict) or not isinstance(address := table.get("address"), Address | DnsName):
+            continue
+        where = (*path, "targets", number)
+        yield TargetSketch(where, _name(where, table) or Name(str(address), where, is_default=True), address)
+
+
+def _web(admin: dict[str, Any]) -> Place | None:
+    try:
+        address = values.web(admin["web"]) if "web" in admin else Admin().web
+    except ValueError:
+        return None
+    return Place(address, ("admin", "web")) if address else None
+
+
+def _socket(admin: dict[str, Any]) -> Place | None:
+    try:
+        return Place(Address("", 0, values.socket_path(admin["socket"])), ("admin", "socket"))
+    except (KeyError, ValueError):
+        return None
