@@ -1,0 +1,1 @@
+"""Who gets it: targets at run time, their health, groups and policies. Pure: no socket, clock or chance in here."""
