@@ -34,6 +34,8 @@ Handler = Callable[[int], None]
 # Events per turn. More makes a turn longer and its last event later; fewer costs more system calls.
 BATCH = 512
 
+_MUTED = -1
+
 # Turns longer than this are counted as lag: what other sessions waited for.
 LAG = 0.001
 
@@ -67,13 +69,29 @@ class Watch:
         if events != self.events:
             self._selector.modify(self.fd, events)
 
+    def mute(self) -> None:
+        """Hear of nothing, not even BROKEN, until the next `want`: for a source that hung up in order while its
+        last bytes cannot be read yet; level-triggered, it would be told on every turn."""
+        if self.events != _MUTED:
+            self._selector.mute(self)
+
     def forget(self) -> None:
         """Stop watching, for good. May be called twice."""
         if self.fd >= 0:
             self._selector.unregister(self.fd)
-            self.fd = -1
-            self.handler = _deaf
-            self.owner = _NOBODY
+            self._end()
+
+    def closing(self) -> None:
+        """As `forget`, for a descriptor that is closed in this very turn: the kernel takes it out of epoll then,
+        which saves the call."""
+        if self.fd >= 0:
+            self._selector.drop(self.fd)
+            self._end()
+
+    def _end(self) -> None:
+        self.fd = -1
+        self.handler = _deaf
+        self.owner = _NOBODY
 
 
 def _deaf(mask: int) -> None:
@@ -106,13 +124,25 @@ class Selector(selectors.EpollSelector):
 
     def modify(self, fileobj: int, events: int, data: object = None) -> Watch:  # type: ignore[override]
         watch = self._fd_to_key[fileobj]
-        self._selector.modify(fileobj, events)
+        if watch.events == _MUTED:
+            self._selector.register(fileobj, events)
+        else:
+            self._selector.modify(fileobj, events)
         watch.events = events
         return watch
 
     def unregister(self, fileobj: int) -> Watch:  # type: ignore[override]
-        self._selector.unregister(fileobj)
-        return self._fd_to_key.pop(fileobj)
+        watch = self._fd_to_key.pop(fileobj)
+        if watch.events != _MUTED:
+            self._selector.unregister(fileobj)
+        return watch
+
+    def drop(self, fd: int) -> None:
+        del self._fd_to_key[fd]
+
+    def mute(self, watch: Watch) -> None:
+        self._selector.unregister(watch.fd)
+        watch.events = _MUTED
 
     def select(self, timeout: float | None = None) -> list[tuple[Watch, int]]:  # type: ignore[override]
         """(watch, mask) of everything that happened; waits at most `timeout` seconds, None for ever."""
@@ -154,7 +184,7 @@ class Loop:
         self._heap: list[tuple[float, int, Deadline]] = []
         self._order = count()  # equal times keep the order of their calls
         self._closing: list[Closable] = []
-        self._posted: deque[Callable[[], None]] = deque()
+        self._posted: deque[tuple[Callable[[], None], Owner]] = deque()
         self._running = False
         # A wake-up is one byte in this pipe: epoll sleeps in the kernel and sees descriptors only, so a
         # thread or a signal that has work for the loop must make one readable.
@@ -178,9 +208,10 @@ class Loop:
         """Close it when this turn's events have all been handed out."""
         self._closing.append(closable)
 
-    def post(self, action: Callable[[], None]) -> None:
-        """From any thread: run `action()` on the loop's thread in its next turn."""
-        self._posted.append(action)
+    def post(self, action: Callable[[], None], owner: Owner = _NOBODY) -> None:
+        """From any thread: run `action()` on the loop's thread in its next turn. Without an owner an error of it
+        ends the loop."""
+        self._posted.append((action, owner))
         self.wake()
 
     def wake(self) -> None:
@@ -211,10 +242,11 @@ class Loop:
         self.now = began = monotonic()
         self.turns += 1
         for watch, mask in events:
+            owner = watch.owner  # a handler may end its watch, and raise after that
             try:
                 watch.handler(mask)
             except Exception as error:
-                watch.owner.crashed(error)
+                owner.crashed(error)
         if self._heap and self._heap[0][0] <= began:
             self._expire(began)
         if self._closing:
@@ -265,4 +297,8 @@ class Loop:
         except BlockingIOError:
             pass
         for _ in range(len(self._posted)):
-            self._posted.popleft()()
+            action, owner = self._posted.popleft()
+            try:
+                action()
+            except Exception as error:
+                owner.crashed(error)

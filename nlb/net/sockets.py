@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import struct
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from nlb.errors import StartError
 from nlb.model.address import Address
@@ -22,8 +22,13 @@ BACKLOG = 4096
 # Half of NAT boxes' usual 5 minutes, so that idle sessions (350 s) outlive them.
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
 
-_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; the socket module has no name for it in Python 3.11
+# linux/in.h, linux/in6.h; the socket module has no names for these in Python 3.11.
+_IP_BIND_ADDRESS_NO_PORT = 24
+_IP_TRANSPARENT = 19
+_IPV6_TRANSPARENT = 75
 _LINGER_RESET = struct.pack("ii", 1, 0)
+_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 # errno of a failed connect -> cause. Everything else is "unreachable": the network's own ways of saying no.
 _CONNECT_CAUSES = {
@@ -54,17 +59,37 @@ def sockaddr(address: Address) -> str | tuple[str, int]:
     return address.path if address.is_unix else (address.host, address.port)
 
 
-def dial(address: Address) -> tuple[socket.socket, int]:
+def dial(address: Address, source: str = "", transparent: bool = False) -> tuple[socket.socket, int]:
     """Begin a connection. Returns the socket and 0 (joined already), EINPROGRESS (wait until it is writable),
-    or the errno of a failure. Raises OSError when no socket can be made."""
+    or the errno of a failure. Raises OSError when no socket can be made.
+
+    `source` is the address it comes from, the kernel's choice by default; with `transparent` it need not be one of
+    this box's (ip(7), IP_TRANSPARENT), which takes CAP_NET_ADMIN: OSError without it.
+    """
     sock = socket.socket(family(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    if not address.is_unix:
-        tune(sock)
     try:
+        if not address.is_unix:
+            tune(sock)
+        if source and (error := _come_from(sock, source, transparent)):
+            return sock, error
         return sock, sock.connect_ex(sockaddr(address))
     except BaseException:
         sock.close()
         raise
+
+
+def _come_from(sock: socket.socket, source: str, transparent: bool) -> int:
+    """Bind to a source address; returns an errno. The port is left to connect, which may use one again that another
+    connection to another target has: bound early, each would be taken for all."""
+    v6 = sock.family == socket.AF_INET6
+    if transparent:
+        sock.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.SOL_IP, _IPV6_TRANSPARENT if v6 else _IP_TRANSPARENT, 1)
+    sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    try:
+        sock.bind((source, 0))
+    except OSError as error:
+        return error.errno or errno.EADDRNOTAVAIL
+    return 0
 
 
 def tune(sock: socket.socket) -> None:
@@ -107,9 +132,71 @@ def listen(address: Address, copies: int) -> list[socket.socket]:
             _bind(trial, address)
             if address.port == 0:
                 address = Address(address.host, trial.getsockname()[1])
-        return [_listen_ip(address) for _ in range(copies)]
+        return _listen_together(address, copies)
     except OSError as error:
         raise StartError(_why_not(address, error)) from None
+
+
+def listen_beside(sock: socket.socket, copies: int) -> list[socket.socket]:
+    """Further sockets on the address of this one, which has SO_REUSEPORT. Raises StartError."""
+    address = bound_to(sock)
+    try:
+        return _listen_together(address, copies)
+    except OSError as error:
+        raise StartError(_why_not(address, error)) from None
+
+
+def _listen_together(address: Address, copies: int) -> list[socket.socket]:
+    with ExitStack() as undo:
+        made = [undo.enter_context(_listen_ip(address)) for _ in range(copies)]
+        undo.pop_all()
+    return made
+
+
+def adopt(fd: int) -> socket.socket:
+    """A listening socket that another program opened for us, made to behave as our own.
+
+    Raises ValueError that says what else the descriptor is.
+    """
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        raise ValueError("it is no socket") from None
+    if sock.type != socket.SOCK_STREAM or sock.family not in _FAMILIES:
+        sock.detach()
+        raise ValueError("it is no stream socket: use ListenStream=")
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.detach()
+        raise ValueError("it does not listen: use Accept=no")
+    # Of the description that all copies share, so it holds in workers too.
+    os.set_blocking(fd, False)
+    os.set_inheritable(fd, False)
+    tune_listener(sock)
+    return sock
+
+
+def bound_to(sock: socket.socket) -> Address:
+    """Where a socket listens. One in the abstract namespace has a path that begins with @."""
+    name = sock.getsockname()
+    if sock.family != socket.AF_UNIX:
+        return Address(name[0], name[1])
+    return Address("", 0, name if isinstance(name, str) else "@" + name[1:].decode(errors="replace"))
+
+
+def is_shared(sock: socket.socket) -> bool:
+    """Nobody else can listen on its address beside it."""
+    return sock.family == socket.AF_UNIX or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+
+
+def identity(sock: socket.socket) -> int:
+    """The same for every descriptor of one socket, in whatever process."""
+    return os.fstat(sock.fileno()).st_ino
+
+
+def peer(sock: socket.socket) -> tuple[int, int]:
+    """Process id and user id of who is at the other end of a unix socket, from the kernel: cannot be lied about."""
+    pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, uid
 
 
 def _listen_ip(address: Address) -> socket.socket:
@@ -159,6 +246,8 @@ def remove_stale(path: str) -> None:
         except ConnectionRefusedError:
             os.unlink(path)
             return
+        except (BlockingIOError, TimeoutError):
+            pass  # its queue is full: somebody is there, only busy
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
@@ -180,7 +269,8 @@ def _holder(address: Address) -> str:
 
     with suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == address.port:
+            where = connection.laddr
+            if where and connection.status == psutil.CONN_LISTEN and where.port == address.port:
                 if connection.pid is None:
                     return ""
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
