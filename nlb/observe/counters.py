@@ -4,7 +4,7 @@ Control makes one block of memory and hands it to every worker. It holds a row p
 its worker, and any number of readers, so nothing is locked:
 
     row of worker 0 | row of worker 1 | ...
-    row = worker words | listener words x MAX_LISTENERS | group words x MAX_GROUPS | target words x MAX_TARGETS
+    row = worker words | listener words x LISTENERS | group words x GROUPS | target words x TARGETS
 
 Memory that nobody touches costs nothing, so the capacities are generous. A replaced worker goes on in the row of
 the dead one: counters keep their values, so that totals never fall; gauges are cleared first.
@@ -13,14 +13,12 @@ the dead one: counters keep their values, so that totals never fall; gauges are 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 
 from nlb.errors import OUTCOMES
+from nlb.model.limits import GROUPS, LISTENERS, TARGETS
 
 WORD = 8  # bytes
-
-MAX_LISTENERS = 1024
-MAX_GROUPS = 4096
-MAX_TARGETS = 32768
 
 # Upper bounds of latency buckets, in seconds. A word per bucket, one for everything above, one for the sum.
 LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -37,7 +35,8 @@ def _histogram_words(bounds: tuple[float, ...]) -> int:
 # Words of a worker.
 TURNS = 0  # of the loop: a worker whose TURNS stand still is stuck
 SESSIONS = 1  # gauge
-WORKER_LAG = 2
+LOG_DROPPED = 2  # access lines that nobody took
+WORKER_LAG = 3
 WORKER_WORDS = WORKER_LAG + _histogram_words(LAG)
 
 # Words of a listener. ACTIVE is a gauge, as everywhere.
@@ -63,10 +62,10 @@ TARGET_RECEIVED = 3  # bytes sent to the target
 TARGET_SENT = 4  # bytes that came from it
 TARGET_WORDS = 5
 
-_LISTENERS = WORKER_WORDS
-_GROUPS = _LISTENERS + MAX_LISTENERS * LISTENER_WORDS
-_TARGETS = _GROUPS + MAX_GROUPS * GROUP_WORDS
-ROW_WORDS = _TARGETS + MAX_TARGETS * TARGET_WORDS
+_LISTENERS_AT = WORKER_WORDS
+_GROUPS_AT = _LISTENERS_AT + LISTENERS * LISTENER_WORDS
+_TARGETS_AT = _GROUPS_AT + GROUPS * GROUP_WORDS
+ROW_WORDS = _TARGETS_AT + TARGETS * TARGET_WORDS
 
 OUTCOME_WORD = {outcome: OUTCOME + position for position, outcome in enumerate(OUTCOMES)}
 
@@ -91,25 +90,44 @@ class Row:
         return self._words[:WORKER_WORDS]
 
     def listener(self, number: int) -> Words:
-        return self._block(_LISTENERS, LISTENER_WORDS, number)
+        return self._block(_LISTENERS_AT, LISTENER_WORDS, number)
 
     def group(self, number: int) -> Words:
-        return self._block(_GROUPS, GROUP_WORDS, number)
+        return self._block(_GROUPS_AT, GROUP_WORDS, number)
 
     def target(self, number: int) -> Words:
-        return self._block(_TARGETS, TARGET_WORDS, number)
+        return self._block(_TARGETS_AT, TARGET_WORDS, number)
 
-    def clear_gauges(self, listeners: int, targets: int) -> None:
-        """After a worker's death: what it had open is gone. The first so many listeners and targets are in use."""
+    def active_on(self, target: int) -> int:
+        """Sessions of this worker that a target has: the one word that is asked for all targets at once."""
+        return self._words[_TARGETS_AT + target * TARGET_WORDS]
+
+    def clear_gauges(self, listeners: Iterable[int], targets: Iterable[int]) -> None:
+        """After a worker's death: what it had open is gone. Given are the numbers in use."""
         self._words[SESSIONS] = 0
-        for number in range(listeners):
+        for number in listeners:
             self.listener(number)[ACTIVE] = 0
-        for number in range(targets):
+        for number in targets:
             self.target(number)[ACTIVE] = 0
+
+    def clear_listener(self, number: int) -> None:
+        """A new owner takes this number. Nobody writes there: the last session of the old one has ended."""
+        _clear(self.listener(number))
+
+    def clear_group(self, number: int) -> None:
+        _clear(self.group(number))
+
+    def clear_target(self, number: int) -> None:
+        _clear(self.target(number))
 
     def _block(self, base: int, length: int, number: int) -> Words:
         start = base + number * length
         return self._words[start : start + length]
+
+
+def _clear(words: Words) -> None:
+    for place in range(len(words)):
+        words[place] = 0
 
 
 def observe(words: Words, at: int, bounds: tuple[float, ...], seconds: float) -> None:
