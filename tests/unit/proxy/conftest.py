@@ -1,0 +1,176 @@
+"""A listener with a group behind it, and every connection played by the test."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from nlb.balance.group import Group
+from nlb.balance.target import Target
+from nlb.model.address import Address
+from nlb.observe import counters
+from nlb.observe.counters import ACTIVE, OUTCOME_WORD, Row, Words
+from nlb.observe.log import Log
+from nlb.proxy.group import WorkerGroup
+from nlb.proxy.listener import Listener
+from nlb.proxy.pipe import KernelPipes
+from nlb.proxy.tcp import TcpSession
+from tests.fakes import Dialled, Door, End, HandLoop
+
+Dial = End | int | Exception  # joined at once or being connected; failed with an errno; no socket could be made
+
+
+class NoPipes(KernelPipes):
+    """Scripted ends cannot be spliced: bytes are copied."""
+
+    def take(self) -> tuple[int, int] | None:
+        return None
+
+
+class Play:
+    """One listener, one group of targets a, b, c, and their counters. `dials` says how dialling goes, in order."""
+
+    def __init__(
+        self,
+        *dials: Dial,
+        targets: str = "abc",
+        health: str = "healthy",
+        tries: int = 3,
+        limit: int = 100,
+        elsewhere: int = 0,
+        policy: str = "round_robin",
+        access_log: Log | None = None,
+    ) -> None:
+        self.loop = HandLoop()
+        self.dials = list(dials)
+        self.dialled: list[str] = []  # names of targets
+        self.failed: list[tuple[str, str]] = []  # (target, cause) as told to control
+        self.events: list[tuple[str, str]] = []
+        self.bugs: list[tuple[Exception, str]] = []
+        self.sessions: dict[TcpSession, None] = {}
+        self.row = Row(memoryview(bytearray(counters.size(1))), 0)
+        self.targets = {name: self._target(number, name, health) for number, name in enumerate(targets)}
+        self.balance = Group("web", policy, list(self.targets.values()))
+        self.balance.rebuild()
+        self.group = WorkerGroup(self.balance, self.row.group(0), tries, 5.0, self._connect_failed, self._dial)
+        self.words = self.row.listener(0)
+        self.listener = Listener(
+            "front",
+            self.loop,  # type: ignore[arg-type]
+            self.group,
+            self.words,
+            [self.words, _other_worker(elsewhere)],
+            NoPipes(),
+            self.sessions,
+            access_log,
+            lambda level, text: self.events.append((level, text)),
+            lambda error, where: self.bugs.append((error, where)),
+        )
+        self.listener.max_connections = limit
+        self.listener.idle_timeout = 350.0
+        self.door = Door()
+        self.loop.know(self.door)
+        self.listener.open(self.door)  # type: ignore[arg-type]
+
+    def arrives(self, client: End | None = None, address: Any = ("192.0.2.7", 40000)) -> End:
+        """A client connects, and everything that can happen happens."""
+        client = self.queues(client, address)
+        self.loop.settle()
+        return client
+
+    def queues(self, client: End | None = None, address: Any = ("192.0.2.7", 40000)) -> End:
+        """A client connects; the loop does not turn yet."""
+        client = client or End()
+        self.loop.know(client)
+        self.door.queue.append((client, address))
+        return client
+
+    def mark(self, name: str, **facts: Any) -> None:
+        """Facts about a target changed: admin, health, resolve or weight."""
+        target = self.targets[name]
+        target.weight = facts.pop("weight", target.weight)
+        for fact, state in facts.items():
+            getattr(target, fact).state = state
+        self.balance.rebuild()
+        self.group.resume()
+        self.loop.settle()
+
+    def sweep(self, seconds: float = 1.0) -> None:
+        """Time passes, and the worker makes its round."""
+        self.loop.pass_time(seconds)
+        for session in list(self.sessions):
+            session.sweep(self.loop.now)
+        self.loop.settle()
+
+    @property
+    def session(self) -> TcpSession:
+        """The only one."""
+        (session,) = self.sessions
+        return session
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How sessions ended, and how often."""
+        return {outcome: self.words[word] for outcome, word in OUTCOME_WORD.items() if self.words[word]}
+
+    @property
+    def active(self) -> dict[str, int]:
+        """Every gauge that is not 0."""
+        gauges = {"front": self.words[ACTIVE], **{name: self.row.target(t.id)[ACTIVE] for name, t in self._numbered()}}
+        return {name: value for name, value in gauges.items() if value}
+
+    def target_words(self, word: int) -> dict[str, int]:
+        """One word of every target, where it is not 0."""
+        found = {name: self.row.target(target.id)[word] for name, target in self._numbered()}
+        return {name: value for name, value in found.items() if value}
+
+    def _numbered(self) -> list[tuple[str, Target]]:
+        return list(self.targets.items())
+
+    def _target(self, number: int, name: str, health: str) -> Target:
+        target = Target(number, name, "web", Address("192.0.2.100", 3000 + number))
+        target.health.state = health
+        target.words = self.row.target(number)
+        return target
+
+    def _dial(self, address: Address) -> tuple[socket.socket, int]:
+        self.dialled.append("abcdefgh"[address.port - 3000])
+        dial = self.dials.pop(0)
+        if isinstance(dial, Exception):
+            raise dial
+        end = End() if isinstance(dial, int) else dial
+        self.loop.know(end)
+        error = dial if isinstance(dial, int) else errno.EINPROGRESS if isinstance(dial, Dialled) else 0
+        return end, error  # type: ignore[return-value]
+
+    def _connect_failed(self, target: Target, cause: str) -> None:
+        self.failed.append((target.name, cause))
+
+
+def _other_worker(sessions: int) -> Words:
+    """The listener's words of another worker that has so many sessions."""
+    words = Row(memoryview(bytearray(counters.size(1))), 0).listener(0)
+    words[ACTIVE] = sessions
+    return words
+
+
+@pytest.fixture
+def play() -> Iterator[Callable[..., Play]]:
+    """Makes plays, and sees to it that nothing is left of them that should be gone."""
+    plays = []
+
+    def make(*dials: Dial, **options: Any) -> Play:
+        plays.append(Play(*dials, **options))
+        return plays[-1]
+
+    yield make
+    for made in plays:
+        for session in list(made.sessions):
+            session.close("shutdown")
+        made.loop.settle()
+        assert made.active == {}
+        assert set(made.loop.watches) <= {made.door.number}
