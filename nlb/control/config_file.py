@@ -1,0 +1,64 @@
+"""The config file: its bytes off the disk. What they mean is `model/parse.py`'s; here is only what can go wrong
+before there is a text.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+
+from nlb.errors import ConfigError, Mistake
+from nlb.model.config import Config
+from nlb.model.parse import parse
+
+# Room for some 50,000 targets, more than are allowed. What is larger is not a config.
+LARGEST = 8 << 20
+
+
+class NoConfigError(ConfigError):
+    """There is no text to point into: the file is missing, unreadable or no config at all."""
+
+    def __init__(self, filename: str, message: str) -> None:
+        super().__init__(filename, [])
+        self.args = (f"{filename}: {message}",)
+
+
+def read(path: str | os.PathLike[str]) -> Config:
+    """Read and check a config. Raises ConfigError: a daemon never starts on defaults because a file is missing."""
+    return read_hashed(path)[0]
+
+
+def read_hashed(path: str | os.PathLike[str]) -> tuple[Config, str]:
+    """As `read`, and a hash of the text, short enough to be compared by eye."""
+    name = os.fspath(path)
+    text = _text(name)
+    return parse(text, name), sha256(text.encode()).hexdigest()[:12]
+
+
+def _text(name: str) -> str:
+    try:
+        with open(name, "rb") as file:
+            content = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise NoConfigError(name, "there is no such file; begin with a copy of conf/minimal.toml") from None
+    except PermissionError:
+        raise NoConfigError(name, "this user may not read it; see the mode of the file and of its folders") from None
+    except IsADirectoryError:
+        raise NoConfigError(name, f"this is a folder; name a file in it, such as {name.rstrip('/')}/nlb.toml") from None
+    except OSError as error:
+        raise NoConfigError(name, f"cannot be read: {os.strerror(error.errno or 0)}") from None
+    except ValueError:  # a NUL byte in the name
+        raise NoConfigError(name, "this cannot be the name of a file") from None
+    if len(content) > LARGEST:
+        raise NoConfigError(name, f"larger than {LARGEST >> 20} MiB, so this is not a config")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(name, [_not_utf8(content, error)]) from None
+
+
+def _not_utf8(content: bytes, error: UnicodeDecodeError) -> Mistake:
+    before = content[: error.start].decode()
+    line = before.count("\n") + 1
+    column = len(before) - (before.rfind("\n") + 1) + 1
+    return Mistake(line, column, "", f"byte 0x{content[error.start]:02x} is not UTF-8; save the file in UTF-8")

@@ -1,0 +1,209 @@
+"""Everything that can be known of a running nlb, as plain data: what `nlb ctl`, the web pages and metrics show.
+
+Read from control's own state and the workers' shared counters; no worker is asked, so a stuck one delays nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from time import time
+from typing import TYPE_CHECKING, Any
+
+import nlb
+from nlb.errors import OUTCOMES
+from nlb.observe import counters
+from nlb.observe.counters import DURATION, LAG, LATENCY, OUTCOME_WORD, Words, histogram, total
+
+if TYPE_CHECKING:
+    from nlb.balance.target import Fact
+    from nlb.control.controller import Controller
+    from nlb.control.listening import OpenListener
+    from nlb.control.naming import Naming
+    from nlb.control.overrides import Overrides
+    from nlb.control.registration import ManagedGroup, Registration
+    from nlb.control.reload import Running
+    from nlb.control.supervisor import Supervisor, WorkerProcess
+
+Data = dict[str, Any]
+
+
+class Reporter:
+    """Takes snapshots."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        supervisor: Supervisor,
+        running: Running,
+        overrides: Overrides,
+        naming: Naming,
+    ) -> None:
+        self._controller = controller
+        self._overrides = overrides
+        self._naming = naming
+        self._supervisor = supervisor
+        self._running = running
+        self._started = time()
+
+    def snapshot(self) -> Data:
+        """JSON data; times are unix seconds, sizes bytes."""
+        return self._about() | {"groups": [self._group(group, leaving) for group, leaving in self._groups()]}
+
+    def status(self) -> Data:
+        """As `snapshot`, with groups in figures: 10,000 targets one by one would take control's loop 0.2 s."""
+        return self._about() | {"groups": [self._summary(group, leaving) for group, leaving in self._groups()]}
+
+    def _about(self) -> Data:
+        controller = self._controller
+        return {
+            "version": nlb.__version__,
+            "pid": os.getpid(),
+            "started": self._started,
+            "now": time(),
+            "state": controller.state,
+            "ready": controller.ready,
+            "config": self._running.as_data(),
+            "workers": [self._worker(worker) for worker in self._supervisor.workers],
+            "orphans": self._supervisor.orphans.as_data(),
+            "listeners": [self._listener(opened) for opened in self._supervisor.listening.listeners.values()],
+            "events": list(controller.events.ring),
+            "log_dropped": controller.events.log.dropped,
+        }
+
+    def _worker(self, worker: WorkerProcess) -> Data:
+        words = self._supervisor.rows[worker.index].worker
+        return {
+            "index": worker.index + 1,
+            "pid": worker.process.pid if worker.process else None,
+            "state": worker.state,
+            "restarts": worker.restarts,
+            "since": worker.since,
+            "sessions": words[counters.SESSIONS],
+            "turns": words[counters.TURNS],
+            "log_dropped": words[counters.LOG_DROPPED],
+            "last_exit": worker.last_exit,
+            "retry_in": max(0.0, worker.retry_at - time()) if worker.state == "backing_off" else None,
+            "lag": _histogram([words], counters.WORKER_LAG, LAG),
+        }
+
+    def _listener(self, opened: OpenListener) -> Data:
+        settings = opened.settings
+        words = [row.listener(opened.number) for row in self._supervisor.rows]
+        ended = {outcome: total(words, OUTCOME_WORD[outcome]) for outcome in OUTCOMES}
+        return {
+            "name": settings.name,
+            "protocol": settings.protocol,
+            "binds": opened.binds,
+            "group": settings.target_group,
+            "sessions": total(words, counters.ACTIVE),
+            "accepted": total(words, counters.ACCEPTED),
+            "received": total(words, counters.RECEIVED),
+            "sent": total(words, counters.SENT),
+            "max_connections": self._supervisor.limit(opened),
+            "outcomes": {outcome: count for outcome, count in ended.items() if count},
+            "durations": _histogram(words, counters.DURATIONS, DURATION),
+        }
+
+    def _groups(self) -> list[tuple[ManagedGroup, list[Registration]]]:
+        """Each with the targets that are leaving it; also removed ones, while they have such."""
+        leaving: dict[ManagedGroup, list[Registration]] = {}
+        for registration in self._controller.registrations.values():
+            if registration.leaving:
+                leaving.setdefault(registration.group, []).append(registration)
+        groups = dict.fromkeys([*self._controller.groups.values(), *leaving])
+        return [(group, leaving.get(group, [])) for group in groups]
+
+    def _group(self, managed: ManagedGroup, leaving: list[Registration]) -> Data:
+        words = [row.group(managed.number) for row in self._supervisor.rows]
+        return self._summary(managed, leaving) | {
+            "connect": _histogram(words, counters.CONNECT_TIMES, LATENCY),
+            "first_byte": _histogram(words, counters.FIRST_BYTE_TIMES, LATENCY),
+            "targets": [self.target(registration) for registration in [*managed.members.values(), *leaving]],
+            "names": self._naming.facts(managed.name),
+        }
+
+    def _summary(self, managed: ManagedGroup, leaving: list[Registration]) -> Data:
+        settings, group = managed.settings, managed.balance
+        members = [*managed.members.values(), *leaving]
+        words = [row.group(managed.number) for row in self._supervisor.rows]
+        return {
+            "name": group.name,
+            "protocol": settings.protocol,
+            "policy": settings.policy,
+            "fail_open": group.fail_open,
+            "waiting": group.waiting,
+            "candidates": len(group.candidates),
+            "retries": total(words, counters.RETRIES),
+            "fail_open_picks": total(words, counters.FAIL_OPEN_PICKS),
+            "targets": len(members),
+            "usable": sum(member.target.usable for member in members),
+            "sessions": sum(self._controller.sessions_of(member) for member in members),
+        }
+
+    def target(self, registration: Registration) -> Data:
+        """One target, as in the snapshot."""
+        target = registration.target
+        words = [row.target(target.id) for row in self._supervisor.rows]
+        wishes = self._overrides.for_target(target.group, target.name, target.address)
+        return {
+            "id": target.id,
+            "name": target.name,
+            "group": target.group,
+            "address": str(target.address),
+            "weight": target.weight,
+            "configured_weight": target.configured_weight,
+            "admin": _fact(target.admin),
+            "health": _fact(target.health),
+            "resolve": _fact(target.resolve),
+            "leaving": registration.leaving,
+            "overrides": [wish.data() for wish in wishes.values()],
+            "usable": target.usable,
+            "sessions": total(words, counters.ACTIVE),
+            "connections": total(words, counters.CONNECTIONS),
+            "connect_failures": total(words, counters.CONNECT_FAILURES),
+            "received": total(words, counters.TARGET_RECEIVED),
+            "sent": total(words, counters.TARGET_SENT),
+            "drain": self._drain(registration),
+            "probe": registration.last_probe,
+            "transitions": registration.transitions,
+            "probes": {"ok": registration.passed, "failed": registration.failed},
+        }
+
+    def health(self, registration: Registration) -> Data:
+        """What one target was asked and what it answered, result by result."""
+        check, health, prober = registration.settings.health_check, registration.health, registration.prober
+        now = self._controller.loop.now
+        told = ("protocol", "question", "interval", "fast_interval", "timeout", "rise", "fall")
+        return {
+            "now": time(),
+            "target": self.target(registration),
+            "check": {name: getattr(check, name) for name in (*told, "flap_limit", "flap_window")},
+            "phase": prober.phase if prober else "none",
+            "trouble": prober.trouble if prober else "",
+            "passes": health.passes,
+            "failures": health.failures,
+            "flips": health.flips(now),
+            "held": round(health.held_until - now, 1) if health.held_until > now else None,
+            "results": list(registration.history),
+        }
+
+    def _drain(self, registration: Registration) -> Data | None:
+        drain = registration.drain
+        if drain is None:
+            return None
+        left = max(0.0, drain.deadline - self._controller.loop.now)
+        return {
+            "started": drain.began,
+            "deadline": drain.began + (drain.deadline - drain.started),
+            "seconds_left": round(left, 1),
+            "ended": drain.ended,
+        }
+
+
+def _fact(fact: Fact) -> Data:
+    return {"state": fact.state, "reason": fact.reason, "since": fact.since}
+
+
+def _histogram(words: list[Words], at: int, bounds: tuple[float, ...]) -> Data:
+    counts, seconds = histogram(words, at, bounds)
+    return {"counts": counts, "sum": seconds}

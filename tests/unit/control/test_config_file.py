@@ -1,0 +1,105 @@
+"""From a path to a config: whatever lies there, the answer is a config or an error that names the file."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from nlb.control import config_file
+from nlb.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[3]
+MINIMAL = (ROOT / "conf/minimal.toml").read_bytes()
+
+
+def refusal(path):
+    with pytest.raises(ConfigError) as caught:
+        config_file.read(path)
+    return str(caught.value)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content):
+        path = tmp_path / "nlb.toml"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def test_a_file_is_read(write):
+    assert config_file.read(write(MINIMAL)).groups[0].name == "web"
+    assert config_file.read(str(write(MINIMAL.replace(b"\n", b"\r\n")))).groups[0].name == "web"
+
+
+def test_a_pipe_is_read(tmp_path):
+    reading, writing = os.pipe()
+    os.write(writing, MINIMAL)
+    os.close(writing)
+    try:
+        assert config_file.read(f"/dev/fd/{reading}").groups[0].name == "web"
+    finally:
+        os.close(reading)
+
+
+def test_a_missing_file_is_an_error_and_not_a_config_of_defaults(tmp_path):
+    path = tmp_path / "absent.toml"
+    assert refusal(path) == f"{path}: there is no such file; begin with a copy of conf/minimal.toml"
+
+
+def test_a_folder_is_no_config(tmp_path):
+    assert refusal(tmp_path) == f"{tmp_path}: this is a folder; name a file in it, such as {tmp_path}/nlb.toml"
+
+
+def test_a_file_below_a_file_is_not_there(write):
+    path = write(MINIMAL) / "nlb.toml"
+    assert refusal(path) == f"{path}: cannot be read: Not a directory"
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    assert "cannot be the name of a file" in refusal("nlb\0.toml")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_refused(write):
+    path = write(MINIMAL)
+    path.chmod(0)
+    assert refusal(path).startswith(f"{path}: this user may not read it")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("# größe\nname = 'größe'\n".encode("latin-1"), ":1:5: byte 0xf6 is not UTF-8; save the file in UTF-8"),
+        (b"a = 1\n# \xc3\xa4 \xe4\n", ":2:5: byte 0xe4 is not UTF-8; save the file in UTF-8"),
+        (b"\xef\xbb\xbf" + MINIMAL, ":1:1: the file begins with a byte order mark; save it as UTF-8 without one (BOM)"),
+        (b"\xff\xfe" + "a = 1".encode("utf-16-le"), ":1:1: byte 0xff is not UTF-8; save the file in UTF-8"),
+        (b"a = 1\n\0", ":2:1: this is not a character of a text file"),
+        (b"", ':1:1: no listener, so nobody could connect; write [[listener]] and below it bind = "0.0.0.0:80"'),
+        (b"#" * ((8 << 20) + 1), ": larger than 8 MiB, so this is not a config"),
+        (b"x" * (8 << 20), ":1:8388609: a = is expected here: write key = value, or [key] for a table"),
+    ],
+    ids=["latin-1", "one byte", "a byte order mark", "utf-16", "a NUL", "nothing", "too large", "the largest"],
+)
+def test_what_is_no_text_is_refused_where_it_ceases_to_be_one(write, content, complaint):
+    path = write(content)
+    assert refusal(path).splitlines()[0] == f"{path}{complaint}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_damage_to_the_bytes_is_survived(write, seed):
+    rng = random.Random(seed)
+    for _ in range(50):
+        content = bytearray((ROOT / "conf/nlb.toml").read_bytes())
+        for _ in range(rng.choice([1, 2, 20])):
+            at = rng.randrange(len(content))
+            content[at : at + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+        path = write(bytes(content))
+        try:
+            config_file.read(path)
+        except ConfigError as error:
+            assert str(error).startswith(f"{path}:")  # noqa: PT017
