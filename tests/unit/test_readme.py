@@ -1,0 +1,69 @@
+"""The README keeps up with the program: whatever an operator can meet is named there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nlb.admin.commands import COMMANDS
+from nlb.errors import OUTCOMES
+from nlb.model import config
+from nlb.model.parse import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    return README.partition(f"\n## {title}")[2].partition("\n## ")[0]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_every_outcome_is_explained() -> None:
+    told = set(re.findall(r"`(\w+/\w+)`", section("Troubleshooting, by outcome")))
+    assert told == set(OUTCOMES)
+
+
+TABLES = [cls for cls in vars(config).values() if isinstance(cls, type) and config.Table in cls.__bases__]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda cls: cls.__name__)
+def test_every_key_of_the_config_is_in_the_reference(table: type[config.Table]) -> None:
+    keys = {field.alias or name for name, field in table.model_fields.items()}
+    # Keys are written `key`, tables `[table]`, `[[table]]` or `[table.table]`.
+    told = set(re.findall(r"`(\w+)`|`\[+(?:\w+\.)?(\w+)\]+`", section("Config")))
+    assert not keys - {key or name for key, name in told}
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_command_of_nlb_ctl_is_told(verb: str) -> None:
+    assert re.search(rf"^\| `{verb}[ `]", section("nlb ctl"), re.MULTILINE)
+
+
+def test_every_metric_is_listed_and_no_other() -> None:
+    source = (ROOT / "nlb/observe/collector.py").read_text()
+    bare = re.compile(r"_(total|info)$")
+    made = {bare.sub("", name) for name in re.findall(r'"(nlb_\w+)"', source)}
+    told = {bare.sub("", name) for name in re.findall(r"`(nlb_\w+)`", section("Watching it"))}
+    assert told == made
+
+
+def test_its_config_runs() -> None:
+    (text,) = blocks("toml")
+    (group,) = parse(text, "README.md").groups
+    assert [str(target.address) for target in group.targets] == ["127.0.0.1:3000"]
+
+
+def test_ci_runs_the_test_command_word_for_word() -> None:
+    command = next(block for block in blocks("sh") if block.rstrip().endswith("pytest"))
+    assert command.strip() in (ROOT / ".ci/run").read_text()
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", README))
+def test_a_link_leads_to_a_file(link: str) -> None:
+    assert (ROOT / link).is_file()
