@@ -1,0 +1,146 @@
+"""`locust -f loadtests/`, the scale-out check, with short stages. Its targets are slow by design, so that what it finds
+depends on how nlb spreads connections, not on the box.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import psutil
+import pytest
+
+from loadtests.chart import page, round_step
+from loadtests.stages import Stage, Verdict, lines, read_stages, verdict
+
+ROOT = Path(__file__).parents[2]
+LOCUST = [sys.executable, "-m", "locust", "-f", "loadtests/"]
+
+# Seconds. Far beyond what anything here takes.
+PATIENCE = 60.0
+
+
+def locust(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*LOCUST, *options],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_four_targets_give_four_times_what_one_gives(tmp_path: Path) -> None:
+    report = tmp_path / "made" / "report.html"
+    done = locust("--headless", "--warm-up", "0.5", "--scale-report", str(report), NLB_STAGE_SECONDS="1")
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.strip().splitlines()
+    assert table[0].split()[:3] == ["targets", "requests/s", "ratio"]
+    assert [row.split()[0] for row in table[1:4]] == ["1", "2", "4"]
+    assert "good: 4 targets give" in done.stdout
+    assert f"report: {report}" in done.stdout
+    assert "4 targets give" in report.read_text()
+
+
+def test_one_client_keeps_only_one_target_busy_and_that_is_found_too_weak(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    options = ("--stages", "1,4", "--users", "1", "--stage-seconds", "0.5", "--warm-up", "0.2")
+    done = locust("--headless", *options, "--scale-report", str(report))
+    assert done.returncode == 1, done.stderr
+    assert "NOT GOOD: 4 targets give" in done.stdout
+    assert "at least 3.2 was wanted" in report.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_running_when_it_is_ended(tmp_path: Path, number: signal.Signals) -> None:
+    with under_load(tmp_path) as process:
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) >= 4, "the targets, nlb's control, two workers"
+        process.send_signal(number)
+        assert process.wait(PATIENCE), "no verdict is not a good one"
+        assert not psutil.wait_procs(started, PATIENCE)[1]
+
+
+@contextmanager
+def under_load(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run in its first stage."""
+    options = ["--headless", "--scale-report", str(folder / "report.html")]
+    with subprocess.Popen([*LOCUST, *options], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        try:
+            assert any("All users spawned" in line for line in process.stderr)
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_folder_has_one_kind_of_user_and_all_modules_import_without_effect() -> None:
+    done = locust("--list")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n    ")[1:] == ["Visitor\n"]
+
+
+def measured(targets: int, throughput: float, failed: int = 0) -> Stage:
+    return Stage(targets, 10.0, [5.0] * round(throughput * 10), failed)
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "good"),
+    [
+        ("in proportion", [measured(1, 50), measured(2, 100), measured(4, 200)], True),
+        ("just enough", [measured(1, 50), measured(4, 160)], True),
+        ("just too little", [measured(1, 50), measured(4, 159.9)], False),
+        ("two targets: 1.6 times would do", [measured(1, 50), measured(2, 80)], True),
+        ("no gain", [measured(1, 50), measured(2, 50), measured(4, 50)], False),
+        ("nothing at all", [measured(1, 0), measured(4, 0)], False),
+        ("one lost request", [measured(1, 50), measured(2, 100, failed=1), measured(4, 200)], False),
+    ],
+)
+def test_the_verdict(name: str, stages: list[Stage], good: bool) -> None:
+    assert verdict(stages).good == good, name
+
+
+def test_percentiles_are_times_that_somebody_waited() -> None:
+    stage = Stage(1, 1.0, range(100, 0, -1))
+    assert (stage.p50, stage.p99) == (50, 99)
+    assert Stage(1, 1.0, [7.0]).p99 == 7.0
+
+
+def test_the_table_has_each_figure_and_its_ratio_to_the_first_stage() -> None:
+    stages = [Stage(1, 2.0, [40.0] * 100), Stage(4, 2.0, [10.0] * 399 + [20.0] * 1)]
+    assert [line.split() for line in lines(stages).splitlines()[1:]] == [
+        ["1", "50.0", "1.00", "40", "1.00", "40", "1.00", "0"],
+        ["4", "200.0", "4.00", "10", "0.25", "10", "0.25", "0"],
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "1", "4,2,1", "2,4", "1,two", "1,,2", "0,1"])
+def test_stages_that_make_no_sense(text: str) -> None:
+    with pytest.raises(ValueError, match="like 1,2,4"):
+        read_stages(text)
+
+
+def test_the_report_is_one_file_with_a_bar_for_each_figure() -> None:
+    text = page([measured(1, 50), measured(4, 0)], Verdict(False, "<not good>"), [("box", "2 & more")])
+    assert "&lt;not good&gt;" in text
+    assert "2 &amp; more" in text
+    assert not any(word in text for word in ("http:", "https:", "src=", "@import", "url("))
+    drawings = [ElementTree.fromstring(part.split("</svg>")[0] + "</svg>") for part in split_keeping(text, "<svg")]
+    assert [len(drawing.findall("rect")) for drawing in drawings] == [2, 4]
+
+
+def split_keeping(text: str, start: str) -> list[str]:
+    return [start + part for part in text.split(start)[1:]]
+
+
+@pytest.mark.parametrize(("highest", "step"), [(200, 50), (250, 50), (251, 100), (0.7, 0.2), (1, 0.2), (0, 1)])
+def test_the_steps_of_a_grid_are_round(highest: float, step: float) -> None:
+    assert round_step(highest) == pytest.approx(step)
