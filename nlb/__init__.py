@@ -8,7 +8,7 @@ balance  who gets it: targets, health, groups, policies; pure, so the same code 
 net      file descriptors: the loop, sockets, the channel between control and workers
 observe  what happened: counters in shared memory, their Prometheus form, access lines and events
 proxy    the user-space plane: a worker process, its listeners and sessions, and the pipes that move bytes
-control  who decides: probes, the controller, the supervisor of the workers
+control  who decides: probes, names, the controller, the supervisor of the workers
 admin    the operator's door: the table of commands, the admin socket, the web pages
 cli      the commands: serve, check, ctl, demo
 

@@ -4,11 +4,16 @@ those three facts into one answer: may it be chosen?
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nlb.model.address import Address
 
 READY, DRAIN, MAINT = ADMIN_STATES = ("ready", "drain", "maint")
 INITIAL, HEALTHY, UNHEALTHY = HEALTH_STATES = ("initial", "healthy", "unhealthy")
 OK, STALE, NONE = RESOLVE_STATES = ("ok", "stale", "none")
+
+# For each worker of the box: the sessions that it has with every target, by the target's id. Shared memory.
+Rows = Sequence[Sequence[int]]
 
 
 class Fact:
@@ -34,21 +39,53 @@ class Fact:
 class Target:
     """Equal only to itself, so it can be a key while everything about it changes.
 
-    `weight` is what holds now, `configured_weight` what the config says. `words` is where a worker counts.
+    `weight` is what holds now, `configured_weight` what the config says. `max_connections` None is no limit.
+    `words` is where a worker counts; `rows` are the same for all targets of a process, and empty where nobody counts.
+    `is_cold` and `slow_from` are slow start's, see slow_start.py.
     """
 
-    __slots__ = ("address", "admin", "configured_weight", "group", "health", "id", "name", "resolve", "weight", "words")
+    __slots__ = (
+        "address",
+        "admin",
+        "backup",
+        "configured_weight",
+        "group",
+        "health",
+        "id",
+        "is_cold",
+        "max_connections",
+        "name",
+        "resolve",
+        "rows",
+        "slow_from",
+        "weight",
+        "words",
+    )
 
-    def __init__(self, id: int, name: str, group: str, address: Address, weight: int = 1) -> None:
+    def __init__(
+        self,
+        id: int,
+        name: str,
+        group: str,
+        address: Address,
+        weight: int = 1,
+        backup: bool = False,
+        max_connections: int | None = None,
+    ) -> None:
         self.id = id
         self.name = name
         self.group = group
         self.address = address
         self.weight = self.configured_weight = weight
+        self.backup = backup
+        self.max_connections = max_connections
         self.admin = Fact(READY)
         self.health = Fact(INITIAL)
         self.resolve = Fact(OK)
         self.words: memoryview | None = None
+        self.rows: Rows = ()
+        self.is_cold = False
+        self.slow_from = 0.0
 
     def __repr__(self) -> str:
         return f"<Target {self.group}/{self.name} {self.address}>"
@@ -61,6 +98,12 @@ class Target:
     @property
     def usable(self) -> bool:
         return self.health.state == HEALTHY and self.eligible
+
+    @property
+    def sessions(self) -> int:
+        """Connecting or connected to it now, in all workers of the box."""
+        number = self.id
+        return sum([row[number] for row in self.rows])
 
     def set_admin(self, state: str, reason: str, since: float) -> bool:
         return self.admin.set(state, reason, since)

@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 from time import time
@@ -68,7 +69,8 @@ def serve(path: str, no_orphans: bool) -> None:
     SIGTERM or Ctrl-C stops accepting and lets sessions finish within shutdown_timeout; a second one ends them at once.
     """
     # systemd's watchdog kills by SIGABRT: where we stood then is worth knowing.
-    faulthandler.enable()
+    if sys.stderr:
+        faulthandler.enable()
     config, digest = config_file.read_hashed(path)
     Server(Running(os.path.abspath(path), digest, config), not no_orphans).run()
 
@@ -184,7 +186,7 @@ class Server:
         targets = [target for group in self._controller.groups.values() for target in group.balance.targets]
         status = f"{sum(target.usable for target in targets)} of {len(targets)} targets usable"
         if all(worker.state == "running" for worker in self._supervisor.workers):
-            self._orphans.dismiss(self._supervisor.listening.has)
+            self._orphans.dismiss(self._supervisor.listening.identities)
         if state == "stopping":
             self._notifier.stopping(self._controller.config.shutdown_timeout + GRACE + SPARE)
         elif state == "running" and not self._announced:

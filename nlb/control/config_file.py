@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from hashlib import sha256
 
+from nlb.balance import trial
 from nlb.errors import ConfigError, Mistake
 from nlb.model.config import Config
 from nlb.model.parse import parse
@@ -32,7 +33,7 @@ def read_hashed(path: str | os.PathLike[str]) -> tuple[Config, str]:
     """As `read`, and a hash of the text, short enough to be compared by eye."""
     name = os.fspath(path)
     text = _text(name)
-    return parse(text, name), sha256(text.encode()).hexdigest()[:12]
+    return parse(text, name, trial.mistakes), sha256(text.encode()).hexdigest()[:12]
 
 
 def _text(name: str) -> str:

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from io import FileIO
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from nlb.balance.target import Target
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 # Programs at one time. Each may be an interpreter with its 20 MiB, and all of them may hang.
 AT_ONCE = 32
 
-# Seconds between two starts: one takes the loop about a millisecond, in which nothing else is done.
+# Seconds from one start to the next, and at least so many times what it took: on a busy box the new process waits for a
+# processor before it lets go of us, and starts shall never take more than a fifth of the loop's time.
 STEP = 0.005
+PAUSE = 5
 
 # Bytes of output of which the first line is looked for, and that are read at all; who writes more gets SIGPIPE.
 _KEPT = 4096
@@ -40,10 +43,11 @@ _SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal
 class Programs:
     """Whose turn it is."""
 
-    def __init__(self, loop: Loop, events: Events) -> None:
+    def __init__(self, loop: Loop, events: Events, clock: Callable[[], float] = monotonic) -> None:
         self.strange = inheritable()
         self._loop = loop
         self._events = events
+        self._clock = clock
         self._waiting: dict[Program, None] = {}
         self._running = 0
         self._planned = False
@@ -77,10 +81,11 @@ class Programs:
         self._planned = False
         if not self._waiting:
             return
-        self._next = self._loop.now + STEP
         program = next(iter(self._waiting))
         del self._waiting[program]
+        began = self._clock()
         self._running += program.start()
+        self._next = self._loop.now + max(STEP, PAUSE * (self._clock() - began))
         self._plan()
 
 

@@ -67,7 +67,8 @@ class Bound:
         for sock in self.sockets:
             if sock.fileno() >= 0:
                 if sock.family == socket.AF_UNIX:
-                    os.unlink(sock.getsockname())
+                    with suppress(FileNotFoundError):
+                        os.unlink(sock.getsockname())
                 sock.close()
 
     def name(self, bind: Address) -> str:
@@ -111,7 +112,9 @@ class Opening:
         self.handed_on: list[Bound] = []  # of those, what another listener has taken
         self._workers = workers
         self._given = given
-        self._left = left
+        self._left: dict[Address, list[Left]] = {}
+        for item in left:
+            self._left.setdefault(item.bind, []).append(item)
         self._fresh: list[tuple[Address, Bound]] = []
 
     def bind(self, wanted: list[tuple[str, Address]]) -> None:
@@ -135,7 +138,7 @@ class Opening:
         return self._fresh.pop(place)[1]
 
     def _bind(self, place: tuple[str, Address]) -> Bound:
-        sockets = {identity(left.sock): left.sock for left in left_at(place, self._left)}
+        sockets = {identity(left.sock): left.sock for left in left_at(place, self._left.get(place[1], []))}
         if not sockets:
             return Bound(listen(place[1], self._workers))
         # More than we have workers stay with those who left them, who take their queues and close them.
@@ -170,11 +173,10 @@ class Listening:
         used = [bound.given for opened in self.listeners.values() for bound in opened.sockets.values()]
         return [given for given in self._given if given not in used]
 
-    def has(self, sock: socket.socket) -> bool:
-        """Do we accept on this very socket, through whatever descriptor?"""
+    def identities(self) -> set[int]:
+        """Of all sockets that we accept on."""
         bounds = [bound for opened in self.listeners.values() for bound in opened.sockets.values()]
-        ours = [own for bound in bounds for own in bound.sockets if own.fileno() >= 0]
-        return identity(sock) in map(identity, ours)
+        return {identity(sock) for bound in bounds for sock in bound.sockets if sock.fileno() >= 0}
 
     def open(self, plan: Plan) -> Opening:
         """Bind what the plan adds. Raises StartError; then nothing was changed."""

@@ -21,6 +21,7 @@ from nlb.control.inherited import Left
 from nlb.model.address import parse_address
 from nlb.net.channel import Channel, Message
 from nlb.net.loop import READ, Loop, Watch
+from nlb.net.sockets import identity
 from nlb.observe.log import Events
 
 
@@ -45,17 +46,21 @@ class Orphans:
     def __init__(self, loop: Loop, events: Events) -> None:
         self.alive: list[Orphan] = []
         self.on_gone: Callable[[], None] = lambda: None
+        # Told who knocks: True if it is no orphan but a worker of ours, which has been dealt with.
+        self.disowns: Callable[[int], bool] = lambda pid: False
         self._loop = loop
         self._events = events
-        self._is_ours: Callable[[socket.socket], bool] | None = None
+        self._ours: Callable[[], set[int]] | None = None
         self._stop_at: float | None = None  # on the loop's clock
 
     def knocked(self, end: socket.socket, pid: int) -> None:
         """A process of our user, which has given us the end of a channel to it."""
         try:
-            pidfd = os.pidfd_open(pid)
+            pidfd = -1 if self.disowns(pid) else os.pidfd_open(pid)
         except OSError:
-            end.close()  # it has ended since
+            pidfd = -1  # it has ended since
+        if pidfd < 0:
+            end.close()
             return
         orphan = Orphan(pid, pidfd)
         self.alive.append(orphan)
@@ -72,12 +77,12 @@ class Orphans:
             self._loop.turn(rest)
         return [left for orphan in self.alive for left in orphan.left]
 
-    def dismiss(self, is_ours: Callable[[socket.socket], bool]) -> None:
-        """Our workers accept: tell them, and whoever may still come, to leave. `is_ours` tells whether we accept on a
-        socket; they close the others when they have taken what queues there."""
-        if self._is_ours:
+    def dismiss(self, ours: Callable[[], set[int]]) -> None:
+        """Our workers accept: tell them, and whoever may still come, to leave. `ours` tells the identities of the
+        sockets that we accept on; they close the others when they have taken what queues there."""
+        if self._ours:
             return
-        self._is_ours = is_ours
+        self._ours = ours
         for orphan in self.alive:
             self._tell_to_leave(orphan)
 
@@ -122,12 +127,13 @@ class Orphans:
 
     def _tell_to_leave(self, orphan: Orphan) -> None:
         """Those that have not said all yet are told when they have."""
-        if orphan.told or not orphan.siblings or self._is_ours is None:
+        if orphan.told or not orphan.siblings or self._ours is None:
             return
         orphan.told = True
-        ours = [[left.listener, str(left.bind)] for left in orphan.left if self._is_ours(left.sock)]
+        ours = self._ours()
+        shared = [[left.listener, str(left.bind)] for left in orphan.left if identity(left.sock) in ours]
         self._let_go(orphan)
-        self._send(orphan, {"verb": "leave", "doors": ours})
+        self._send(orphan, {"verb": "leave", "doors": shared})
         text = f"orphan (pid {orphan.pid}) of a killed control is relieved; its {orphan.sessions} sessions go on there"
         self._events.say("info", "worker", text)
 

@@ -17,6 +17,7 @@ from nlb.balance.health import Health
 from nlb.balance.target import Target
 from nlb.control.exec_probe import Program, Programs
 from nlb.control.questions import Conversation, Question
+from nlb.model.health_check import TLS
 from nlb.net.loop import Deadline, Loop
 
 if TYPE_CHECKING:
@@ -24,11 +25,16 @@ if TYPE_CHECKING:
     from nlb.observe.log import Events
 
 # First probes per STEP seconds, so that the start of 10,000 targets is no burst of 10,000 connects: half a second.
+# A TLS handshake takes the loop 0.8 ms, so 1,000 of them get a second.
 FIRST_PER_STEP = 200
+FIRST_TLS_PER_STEP = 10
 STEP = 0.01
 
 # Part of the interval by which it varies, so that many targets, and many balancers, do not ask in step.
 JITTER = 0.1
+
+# The same after the first probe, which all targets have at one time: then they are spread over the whole interval.
+SPREAD = 0.5
 
 Report = Callable[[bool, str, float], None]  # passed?, why, seconds that it took
 
@@ -78,6 +84,7 @@ class Prober:
         self._report = report
         self._deadline: Deadline | None = None
         self._began = 0.0
+        self._jitter = SPREAD
         self._question: Question = (
             Program(loop, target, settings, self, shared.programs)
             if settings.protocol == "exec"
@@ -89,7 +96,8 @@ class Prober:
     def start(self) -> None:
         """Ask for the first time, at once or a little later: a step for every so many targets with lower ids."""
         if self.phase == "paused":
-            self._ask_in(self._target.id // FIRST_PER_STEP * STEP)
+            pace = FIRST_TLS_PER_STEP if self._settings.protocol in TLS else FIRST_PER_STEP
+            self._ask_in(self._target.id // pace * STEP)
 
     def pause(self) -> None:
         """Drop the probe under way and ask no more until `resume`."""
@@ -121,7 +129,8 @@ class Prober:
     def _rest(self) -> None:
         settings = self._settings
         interval = settings.fast_interval if self._health.changing else settings.interval
-        self._ask_in(interval * self._shared.rng.uniform(1 - JITTER, 1 + JITTER))
+        jitter, self._jitter = self._jitter, JITTER
+        self._ask_in(interval * self._shared.rng.uniform(1 - jitter, 1 + jitter))
 
     def _ask(self) -> None:
         self.phase = "probing"

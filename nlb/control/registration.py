@@ -97,9 +97,10 @@ class Registration:
         return may_eject(self.group.balance.targets, self.target, self.settings.max_ejected)
 
     def facts(self) -> list[Any]:
-        """What a worker is told: id, admin, health, resolve, weight."""
+        """What a worker is told: id, admin, health, resolve, weight, slow_from."""
         target = self.target
-        return [target.id, target.admin.state, target.health.state, target.resolve.state, target.weight]
+        states = target.admin.state, target.health.state, target.resolve.state
+        return [target.id, *states, target.weight, target.slow_from]
 
     def spec(self) -> dict[str, Any]:
         """What a new worker is told."""
@@ -110,6 +111,9 @@ class Registration:
             "name": target.name,
             "address": [address.host, address.port, address.path],
             "weight": target.weight,
+            "backup": target.backup,
+            "max_connections": target.max_connections,
+            "slow_from": target.slow_from,
             "admin": target.admin.state,
             "health": target.health.state,
             "resolve": target.resolve.state,
@@ -124,7 +128,7 @@ class ManagedGroup:
         self.settings = settings
         self.members: dict[tuple[str, Address], Registration] = {}
         self.leaving = 0  # targets that are members no more and have sessions yet
-        self.balance = Group(settings.name, settings.policy, [], hash_key=settings.hash_key)
+        self.balance = Group(settings.name, settings.policy, [])
         self.table = b""
         self.said_fail_open = False
 
@@ -136,7 +140,7 @@ class ManagedGroup:
         """Targets were added or removed, or the policy is another: choose among those who are here now."""
         targets = [member.target for member in self.members.values()]
         settings = self.settings
-        self.balance = Group(settings.name, settings.policy, targets, hash_key=settings.hash_key)
+        self.balance = Group(settings.name, settings.policy, targets, settings.hash_key, settings.slow_start)
 
     def spec(self) -> dict[str, Any]:
         """What a worker is told; `table` is for the plane to fill in."""
@@ -146,6 +150,10 @@ class ManagedGroup:
             "name": settings.name,
             "policy": settings.policy,
             "hash_key": settings.hash_key,
+            "max_load": settings.max_load,
+            "slow_start": settings.slow_start,
+            "queue": settings.queue,
+            "queue_timeout": settings.queue_timeout,
             "tries": settings.tries,
             "connect_timeout": settings.connect_timeout,
             "source": list(settings.source),

@@ -174,7 +174,7 @@ class Reloader:
         self.naming.back()
         if job.from_file:
             self.running.reload_ok, self.running.refused = False, str(error)
-        what = "reload" if job.counts else "new addresses of names"
+        what = "reload" if job.from_file else "change of targets" if job.counts else "new addresses of names"
         self._controller.events.say("error", "nlb", f"{what} refused, nothing was changed: {error}")
         self._controller.changed()
         job.done(error)
@@ -217,7 +217,8 @@ class Reloader:
         affected, total = self._affected()
         if job.counts:
             running.generation += 1
-            summary = f"reload by {job.who}: generation {running.generation}, {len(planned.sentences)} changes, "
+            what = "reload" if job.from_file else "targets changed"
+            summary = f"{what} by {job.who}: generation {running.generation}, {len(planned.sentences)} changes, "
             self._controller.events.say("info", "nlb", summary + f"{affected} of {total} sessions affected")
         self._controller.changed()
         job.done(

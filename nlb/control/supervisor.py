@@ -112,6 +112,7 @@ class Supervisor:
         self.listening = listening
         self.orphans = orphans
         orphans.on_gone = self._maybe_stopped
+        orphans.disowns = self._lost_touch
         self._door = door
         self._max_connections = max_connections
         self._log = config.log
@@ -228,6 +229,13 @@ class Supervisor:
             worker.verdict = why
             worker.process.send_signal(signal.SIGKILL)
 
+    def _lost_touch(self, pid: int) -> bool:
+        """A worker of ours knocks as an orphan does: it was so far behind with our messages that we hung up."""
+        worker = next((item for item in self.workers if item.process and item.process.pid == pid), None)
+        if worker:
+            self.kill(worker, "it had lost touch with control; killed")
+        return worker is not None
+
     # --- processes
 
     def _spawn(self, worker: WorkerProcess) -> None:
@@ -309,7 +317,8 @@ class Supervisor:
 
     def _clear_gauges(self, worker: WorkerProcess) -> None:
         numbers = [opened.number for opened in self.listening.listeners.values()] + self.removed_listeners
-        self.rows[worker.index].clear_gauges(numbers, self.decider.target_ids)
+        groups = [group.number for group in self.decider.groups.values()]
+        self.rows[worker.index].clear_gauges(numbers, self.decider.target_ids, groups)
 
     def _kill(self) -> None:
         for worker in self.workers:

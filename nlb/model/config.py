@@ -14,7 +14,7 @@ from pydantic import ValidationInfo as Info
 
 from nlb.model import limits, values
 from nlb.model.address import Address, DnsName, parse_server
-from nlb.model.health_check import HealthCheck as HealthCheck
+from nlb.model.health_check import HealthCheck as HealthCheck  # for those who look for it here
 from nlb.model.table import Table
 from nlb.model.units import format_duration
 from nlb.model.values import duration, whole

@@ -39,7 +39,7 @@ PLACEHOLDERS = ("host", "port", "address", "name", "group")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_HOST = re.compile(rf"({_HOST_NAME.pattern}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t -~]*")
 _OURS = {"host": "write host beside it", "connection": "it is always close"}
@@ -65,7 +65,8 @@ def words(value: object) -> str:
 def host(value: object) -> str:
     """What a Host header may say: a name or an address, perhaps with a port."""
     said = text(value)
-    if not _HOST.fullmatch(said) or len(said) > 255:
+    match = _HOST.fullmatch(said)
+    if match is None or len(match[1]) > 253:
         raise ValueError(f"'{said}' is not a host to ask for; write one such as www.example.org or 10.0.0.11:3000")
     return said
 

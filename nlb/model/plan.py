@@ -17,7 +17,7 @@ Named = TypeVar("Named", Listener, TargetGroup)
 
 @dataclass(frozen=True, slots=True)
 class TargetsChange:
-    """Inside one group. `weighed` are targets whose weight is another now."""
+    """Inside one group. `weighed` are targets that stay, with another weight or limit, or as a backup or none."""
 
     added: tuple[Target, ...]
     removed: tuple[Target, ...]
@@ -130,13 +130,15 @@ def _group_change(old: TargetGroup, new: TargetGroup) -> GroupChange:
 
 def _group_sentences(change: GroupChange) -> Iterable[str]:
     name = change.new.name
-    weights = {(target.name, target.address): target.weight for target in change.old.targets}
+    before = {(target.name, target.address): target for target in change.old.targets}
     for difference in _differences(change.old, change.new):
         yield f"group {name}: {difference}"
     for target in change.targets.added:
         yield f"group {name}: add target {_title(target)}, weight {target.weight}"
     for target in change.targets.weighed:
-        yield f"group {name}: weight of {target.name} {weights[target.name, target.address]} -> {target.weight}"
+        for difference in _differences(before[target.name, target.address], target):
+            key, _, values = difference.partition(" ")
+            yield f"group {name}: {key} of {target.name} {values}"
     for target in change.targets.removed:
         yield f"group {name}: remove target {_title(target)}: {change.new.on_remove} its sessions"
 

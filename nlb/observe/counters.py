@@ -53,7 +53,11 @@ CONNECT_TIMES = 0
 FIRST_BYTE_TIMES = CONNECT_TIMES + _histogram_words(LATENCY)
 RETRIES = FIRST_BYTE_TIMES + _histogram_words(LATENCY)  # further targets tried after a failed connect
 FAIL_OPEN_PICKS = RETRIES + 1
-GROUP_WORDS = FAIL_OPEN_PICKS + 1
+QUEUED = FAIL_OPEN_PICKS + 1  # gauge: sessions that wait for room at a target
+QUEUE_SINCE = QUEUED + 1  # gauge: since when the first of them does, in milliseconds of the monotonic clock; 0 nobody
+QUEUE_TIMES = QUEUE_SINCE + 1  # of those that got a place, and of those that did not
+POLICY_FAILURES = QUEUE_TIMES + _histogram_words(LATENCY)  # of a policy of the operator's own
+GROUP_WORDS = POLICY_FAILURES + 1
 
 # Words of a target; ACTIVE 0 as in a listener: sessions that are connecting or connected to it.
 CONNECTIONS = 1  # made
@@ -102,11 +106,18 @@ class Row:
         """Sessions of this worker that a target has: the one word that is asked for all targets at once."""
         return self._words[_TARGETS_AT + target * TARGET_WORDS]
 
-    def clear_gauges(self, listeners: Iterable[int], targets: Iterable[int]) -> None:
+    @property
+    def sessions(self) -> Words:
+        """The sessions of every target, by its number."""
+        return self._words[_TARGETS_AT + ACTIVE :: TARGET_WORDS]
+
+    def clear_gauges(self, listeners: Iterable[int], targets: Iterable[int], groups: Iterable[int] = ()) -> None:
         """After a worker's death: what it had open is gone. Given are the numbers in use."""
         self._words[SESSIONS] = 0
         for number in listeners:
             self.listener(number)[ACTIVE] = 0
+        for number in groups:
+            self.group(number)[QUEUED] = self.group(number)[QUEUE_SINCE] = 0
         for number in targets:
             self.target(number)[ACTIVE] = 0
 

@@ -1,47 +1,95 @@
-"""A target group in this worker: who may be chosen, with what timeouts, and who waits for its first verdict."""
+"""A target group in this worker: who may be chosen, with what timeouts, and who waits: for the first verdict, or for
+room at a target.
+"""
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from nlb.balance.group import Group
+from nlb.balance.policy import Means
+from nlb.balance.slow_start import FULL
 from nlb.balance.target import Target
 from nlb.model.address import Address
+from nlb.net.loop import Deadline, Loop, Owner
 from nlb.net.sockets import dial
-from nlb.observe.counters import Words
-from nlb.proxy.sources import Sources
+from nlb.observe.counters import POLICY_FAILURES, Words
+from nlb.proxy.queue import Queue
+from nlb.proxy.sources import Sources, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nlb.proxy.tcp import TcpSession
 
 # The reports of one cause about one target are sent together, this many seconds apart: a dead target under load
 # fails thousands of times a second, and three failures are enough for control to act.
 REPORT_EVERY = 0.05
 
+# Seconds between two looks at what other workers did, while sessions come: how old an opinion of theirs may be. A
+# look at 10,000 targets takes 0.7 ms.
+LOOK_EVERY = 0.1
+
+# Seconds between two complaints about a policy of the operator's own. It may fail thousands of times a second.
+COMPLAIN_EVERY = 60.0
+
 
 class WorkerGroup:
-    """`words` are this worker's counters of the group; `report` sends {(target id, cause): failures} to control."""
+    """Empty until `load`. `balance` may be another one after each."""
 
     def __init__(
         self,
-        balance: Group,
+        loop: Loop,
+        owner: Owner,
         words: Words,
-        tries: int,
-        connect_timeout: float,
+        everywhere: list[Words],
         connect_failed: Callable[[Target, str], None],
+        report: Callable[[str, str], None],
         dial: Callable[[Address], tuple[socket.socket, int]] = dial,
     ) -> None:
-        self.balance = balance
+        """`words` are this worker's counters of the group, `everywhere` those of all workers. `connect_failed` hears
+        of (target, cause), `report` of (level, text); `owner` is who crashes when something here does."""
+        self.balance = Group("", "round_robin", [])
         self.words = words
-        self.tries = tries
-        self.connect_timeout = connect_timeout
+        self.tries = 1
+        self.connect_timeout = 0.0
         self.connect_failed = connect_failed
         self.dial = dial
         self.sources: Sources | None = None  # where connections come from; None is the kernel's choice
         self.parked: list[TcpSession] = []
+        self.queue = Queue(self, loop, owner, words, everywhere)
+        self._loop = loop
+        self._owner = owner
+        self._report = report
+        self._look_at = 0.0
+        self._easing: Deadline | None = None
+        self._complain_at = 0.0
+        self._complained = words[POLICY_FAILURES]
+
+    def load(self, spec: dict[str, Any], targets: list[Target], offset: int, random: Callable[[], float]) -> None:
+        """Be what control says. `rebuild` comes next; `offset` is the worker's number."""
+        means = Means(offset, random, spec["max_load"], self._policy_failed)
+        name, policy, hash_key, slow_start = spec["name"], spec["policy"], spec["hash_key"], spec["slow_start"]
+        self.balance = Group(name, policy, targets, hash_key, slow_start, means)
+        self.tries = spec["tries"]
+        self.connect_timeout = spec["connect_timeout"]
+        self.sources = sources(spec["source"], spec["transparent"])
+        self.queue.size = spec["queue"]
+        self.queue.timeout = spec["queue_timeout"]
+
+    def unload(self) -> None:
+        """The group is gone from the config: whoever still comes finds no target."""
+        self.balance = Group(self.balance.name, "round_robin", [])
+        self.rebuild()
+
+    def rebuild(self, table: memoryview | None = None) -> None:
+        """Anything about a target changed. `table` is what control built of it."""
+        balance = self.balance
+        balance.rebuild(table, self._loop.now)
+        if balance.is_easing and self._easing is None:
+            step = balance.slow_start / FULL
+            self._easing = self._loop.call_at(self._loop.now + step, self._ease, self._owner)
+        self.resume()
 
     def resume(self) -> None:
         """Let those who waited choose, once there is something to choose by."""
@@ -51,8 +99,46 @@ class WorkerGroup:
         for session in parked:
             if not session.outcome:
                 session.begin()
+        self.queue.serve_soon()
 
     def stop_waiting(self) -> None:
         """The first verdict is late: choose without it."""
         self.balance.stop_waiting()
         self.resume()
+
+    # --- for a balance that is attentive
+
+    def must_wait(self, session: TcpSession) -> bool:
+        """Before a pick: see what other workers did, and whether others wait for room already. Who failed at a target
+        had its turn before them."""
+        now = self._loop.now
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            self.balance.look()
+        if session.tried or not (self.balance.is_limited and self.queue.anyone):
+            return False
+        self.queue.join(session)
+        self.queue.serve_soon()
+        return True
+
+    def left(self, target: Target) -> None:
+        """A session is counted at `target` no more."""
+        if self.balance.left(target):
+            self.queue.serve_soon()
+
+    # --- once in a while
+
+    def _ease(self) -> None:
+        self._easing = None
+        self.rebuild()
+
+    def _policy_failed(self, text: str) -> None:
+        words, now = self.words, self._loop.now
+        words[POLICY_FAILURES] += 1
+        if now < self._complain_at:
+            return
+        self._complain_at = now + COMPLAIN_EVERY
+        times = words[POLICY_FAILURES] - self._complained
+        self._complained = words[POLICY_FAILURES]
+        often = f", {times} times since this was said last" if times > 1 else ""
+        self._report("error", f"group {self.balance.name}: {text}{often}; round robin chooses instead")

@@ -25,6 +25,9 @@ BURST = 32
 # Seconds without accepting when no descriptor is left. Level-triggered, we would spin on it.
 PAUSE = 0.1
 
+# Seconds without a pause after which a shortage is over. While it lasts, every session that ends makes room for one.
+CALM = 1.0
+
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Report = Callable[[str, str], None]  # level, text
@@ -78,7 +81,8 @@ class Listener:
         self.access_log = access_log
         self._report = report
         self._doors: list[_Door] = []
-        self._paused = False
+        self._short = False  # of descriptors, or of memory
+        self._paused_at = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -138,8 +142,8 @@ class Listener:
                 self._pause(error)
                 return False
             return True  # this one went away while it queued (ECONNABORTED and its like); the next may be there
-        if self._paused:
-            self._paused = False
+        if self._short and self.loop.now - self._paused_at > CALM:
+            self._short = False
             self._report("info", f"listener {self.name}: accepting again")
         words = self.words
         words[ACCEPTED] += 1
@@ -191,8 +195,9 @@ class Listener:
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: leave the queue to the kernel for a moment. Said once per shortage."""
-        if not self._paused:
-            self._paused = True
+        self._paused_at = self.loop.now
+        if not self._short:
+            self._short = True
             self._report("error", f"listener {self.name}: accepting pauses: {error.strerror}; raise LimitNOFILE")
         for door in self._doors:
             door.watch.want(0)

@@ -3,7 +3,8 @@
     choose ──> connecting ──> first answer ──> data ──> closed
       │  ↑         │ refused, late
       │  └─────────┘ another target, up to `tries`
-      └─ parked, while the group waits for its first health verdict
+      ├─ parked, while the group waits for its first health verdict
+      └─ in the queue, while no target has room
 
 The state is the handler that the loop calls next; `phase` tells people the same. Whatever happens, a session ends
 in `close(cause)`, which acts once.
@@ -15,7 +16,7 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
-from nlb.balance.policy import flow_key
+from nlb.balance.affinity import flow_key
 from nlb.balance.target import Target
 from nlb.net.loop import BROKEN, READ, WRITE, Deadline, Watch
 from nlb.net.sockets import connect_cause, error_of, reset_on_close
@@ -98,9 +99,41 @@ class TcpSession:
     def _choose(self, failure: str) -> None:
         """Dial the next target; when there is none, end for `failure`."""
         group = self.group
-        target = group.balance.pick(self._key() if group.balance.needs_key else b"", self.tried)
-        if target is None:
-            return self.close(failure)
+        balance = group.balance
+        if balance.attentive and group.must_wait(self):
+            return
+        target = balance.pick(self._key() if balance.needs_key else b"", self.tried)
+        if target is not None:
+            return self._dial(target)
+        if balance.is_crowded(self.tried):
+            return group.queue.join(self)
+        return self.close(failure)
+
+    def take_place(self) -> bool:
+        """Of a session in the queue: choose again. Returns whether it waits no more."""
+        group = self.group
+        balance = group.balance
+        try:
+            target = balance.pick(self._key() if balance.needs_key else b"", self.tried)
+            if target is None and balance.is_crowded(self.tried):
+                return False
+            group.queue.leave(self)
+            self.deadline.cancel()  # type: ignore[union-attr]
+            self.deadline = None
+            if target is None:
+                self.close("no_target")
+            else:
+                self._dial(target)
+        except Exception as error:  # caught here: those behind it are to be served too
+            self.crashed(error)
+        return True
+
+    def waited_too_long(self) -> None:
+        self.deadline = None
+        self.close("queue_timeout")
+
+    def _dial(self, target: Target) -> None:
+        group = self.group
         if group.balance.fail_open:
             group.words[counters.FAIL_OPEN_PICKS] += 1
         self.phase = "connect"
@@ -168,6 +201,8 @@ class TcpSession:
             self.target_socket = None
         if self.target:
             self.target.words[ACTIVE] -= 1  # type: ignore[index]
+            if self.group.balance.attentive:
+                self.group.left(self.target)
             self.target = None
 
     def _key(self) -> bytes:
@@ -297,6 +332,8 @@ class TcpSession:
         if self.client_watch:
             self.client_watch.closing()
         loop.close_later(self.client)
+        if self.phase == "pick":
+            self.group.queue.leave(self)
         target = self.target
         if self.up and self.down:
             self._count(self.up.moved, self.down.moved)

@@ -37,10 +37,10 @@ import signal
 import socket
 import sys
 import traceback
+from random import random
 from time import monotonic, time
 from typing import Any
 
-from nlb.balance.group import Group
 from nlb.balance.target import Target
 from nlb.errors import StartError
 from nlb.model.address import Address
@@ -53,7 +53,6 @@ from nlb.proxy.group import REPORT_EVERY, WorkerGroup
 from nlb.proxy.listener import Listener
 from nlb.proxy.orphan import Knocking
 from nlb.proxy.pipe import KernelPipes
-from nlb.proxy.sources import sources
 from nlb.proxy.tcp import TcpSession
 
 # Seconds between the rounds that publish byte counts and find idle sessions, so that no event pays for either.
@@ -78,7 +77,8 @@ STANDSTILL = 30.0
 class Worker:
     """Everything in this process. `main` makes one and runs its loop."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, stack: int = 2) -> None:
+        """`stack` is a descriptor that takes our stack when we are killed."""
         self.loop = Loop()
         self.listeners: dict[int, Listener] = {}
         self.groups: dict[int, WorkerGroup] = {}
@@ -94,6 +94,7 @@ class Worker:
         self._leaving = False
         self._door: str | None = None
         self._knocking: Knocking | None = None
+        self._stack = stack
         self._channel = Channel(self.loop, channel, self._obey, self._orphaned, self.crashed)
 
     def run(self) -> None:
@@ -118,6 +119,7 @@ class Worker:
         self.index = message["worker"]
         self.rows = [Row(memory, index) for index in range(message["workers"])]
         self.row = self.rows[self.index]
+        self._sessions_everywhere = tuple(row.sessions for row in self.rows)
         self._door = message.get("door")
         self._worker_words = self.row.worker
         self._dropped_before = self._worker_words[counters.LOG_DROPPED]
@@ -134,8 +136,7 @@ class Worker:
         tables = mapped(fds[0]) if fds else None
         for spec in message["groups"]:
             group = self._load_group(spec)
-            group.balance.rebuild(_part(tables, spec["table"]))
-            group.resume()
+            group.rebuild(_part(tables, spec["table"]))
             if group.balance.waiting:
                 self.loop.call_at(monotonic() + message["wait"], group.stop_waiting, self)
 
@@ -144,9 +145,7 @@ class Worker:
         for number in message["groups"]:
             group = self.groups.pop(number)
             self._forget_targets(group)
-            group.balance = Group(group.balance.name, group.balance.policy, [])
-            group.balance.rebuild()
-            group.resume()
+            group.unload()
 
     def _on_open(self, message: Message, fds: list[int]) -> None:
         spec = message["listener"]
@@ -191,18 +190,17 @@ class Worker:
         self._channel.send(message | {"verb": "settled"})
 
     def _on_mark(self, message: Message, fds: list[int]) -> None:
-        """Facts about targets changed: [id, admin, health, resolve, weight] each."""
+        """Facts about targets changed: [id, admin, health, resolve, weight, slow_from] each."""
         changed: dict[WorkerGroup, None] = {}
-        for number, admin, health, resolve, weight in message["targets"]:
+        for number, admin, health, resolve, weight, slow_from in message["targets"]:
             target, group = self.targets[number]
             target.admin.state, target.health.state, target.resolve.state = admin, health, resolve
-            target.weight = weight
+            target.weight, target.slow_from = weight, slow_from
             changed[group] = None
         tables = mapped(fds[0]) if fds else None
         parts = {self.groups[number]: part for number, part in message["tables"]}
         for group in changed:
-            group.balance.rebuild(_part(tables, parts.get(group)))
-            group.resume()
+            group.rebuild(_part(tables, parts.get(group)))
 
     def _on_reset(self, message: Message, fds: list[int]) -> None:
         for session in list(self.sessions):
@@ -243,18 +241,17 @@ class Worker:
 
     def _load_group(self, spec: dict[str, Any]) -> WorkerGroup:
         """A new group, or a known one with what is another now."""
-        number, tries, timeout = spec["number"], spec["tries"], spec["connect_timeout"]
+        number = spec["number"]
         targets = [self._load_target(spec["name"], fields) for fields in spec["targets"]]
-        # Each worker begins its rounds elsewhere, or all would begin with the first target.
-        balance = Group(spec["name"], spec["policy"], targets, hash_key=spec["hash_key"], offset=self.index)
         group = self.groups.get(number)
         if group is None:
-            words = self.row.group(number)
-            group = self.groups[number] = WorkerGroup(balance, words, tries, timeout, self._connect_failed)
+            words, everywhere = self.row.group(number), [row.group(number) for row in self.rows]
+            group = WorkerGroup(self.loop, self, words, everywhere, self._connect_failed, self._report)
+            self.groups[number] = group
         else:
             self._forget_targets(group)
-            group.balance, group.tries, group.connect_timeout = balance, tries, timeout
-        group.sources = sources(spec["source"], spec["transparent"])
+        # Each worker begins its rounds elsewhere, or all would begin with the first target.
+        group.load(spec, targets, self.index, random)
         for target in targets:
             self.targets[target.id] = (target, group)
         return group
@@ -267,7 +264,9 @@ class Worker:
         else:
             target = Target(number, fields["name"], group, Address(*fields["address"]))
             target.words = self.row.target(number)
-        target.weight = fields["weight"]
+            target.rows = self._sessions_everywhere
+        target.weight, target.slow_from = fields["weight"], fields["slow_from"]
+        target.backup, target.max_connections = fields["backup"], fields["max_connections"]
         target.admin.state, target.health.state = fields["admin"], fields["health"]
         target.resolve.state = fields["resolve"]
         return target
@@ -337,7 +336,7 @@ class Worker:
 
     def _look_after_itself(self) -> None:
         """No control watches an orphan, so it must leave and be watched by itself."""
-        faulthandler.dump_traceback_later(STANDSTILL, exit=True)
+        faulthandler.dump_traceback_later(STANDSTILL, exit=True, file=2 if sys.stderr else self._stack)
         if self._leaving and not self.sessions:
             self._end()
         elif self._leaving:
@@ -405,7 +404,7 @@ def main() -> None:
     # Some send these to every process of a service. Control hears them and tells us.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    Worker(socket.socket(fileno=int(sys.argv[1]))).run()
+    Worker(socket.socket(fileno=int(sys.argv[1])), stack).run()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -99,6 +100,9 @@ def test_it_runs_as_a_user_of_its_own_with_its_folders(service: Service) -> None
     uids = {process.uids().real for process in systemd.processes("nlb.service")}
     assert len(uids) == 1
     assert 0 not in uids
+    for process in systemd.processes("nlb.service"):
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        assert len(set(re.findall(r"^Max open files +(\d+) +(\d+)", limits, re.MULTILINE)[0])) == 1
     for folder in ("/run/nlb", "/var/lib/nlb"):
         assert systemd.path(folder).stat().st_uid in uids
     status = systemd.run("/opt/nlb/.venv/bin/nlb", "ctl", "targets")

@@ -85,7 +85,10 @@ def start(tmp_path: Path, target: Target, stack: ExitStack) -> Start:
         stack.callback(nlb.process.kill)
 
         def is_running() -> bool:
-            return os.path.exists(nlb.socket) and nlb.ask("status")["state"] == "running"
+            try:
+                return any(text.startswith("ready:") for text in events(nlb))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
 
         until(lambda: nlb.process.poll() is not None or is_running(), PATIENCE)
         assert nlb.process.poll() is None
@@ -98,7 +101,6 @@ def start(tmp_path: Path, target: Target, stack: ExitStack) -> Start:
 def test_a_session_and_an_event_as_text(start: Start) -> None:
     nlb = start("")
     calls(nlb.port, 3)
-    until(lambda: "ready:" in nlb.output(), PATIENCE)
     assert nlb.stop() == 0
     time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
     written = nlb.output()
@@ -204,16 +206,12 @@ def test_a_reader_of_stderr_that_is_stuck_stops_nothing(start: Start, stack: Exi
     for _ in range(3):
         calls(nlb.port, MANY)
     assert nlb.ctl("drain", "t1").returncode == 0, "control is not stuck either"
-    nlb.process.terminate()
     got = b""
-    while select.select([reader], [], [], PATIENCE)[0]:
-        data = os.read(reader, 65536)
-        if not data:
-            break
+    while select.select([reader], [], [], PATIENCE)[0] and (data := os.read(reader, 65536)):
         got += data
+        if got.count(b" info session ") == 3 * MANY:  # what waited is written once somebody reads
+            nlb.process.terminate()
     assert nlb.process.wait(PATIENCE) == 0
-    assert len(got) > 64 * 1024
-    assert got.count(b" info session ") == 3 * MANY, "what waited was written once somebody read"
     assert {line.split(b" ")[1] for line in got.splitlines()} == {b"info"}, "lines of several processes do not mix"
 
 

@@ -41,7 +41,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start nlb, or its successor. Of all that was started nothing is left."""
     started: list[Nlb] = []
 
-    def start(config: str, top: str = "shutdown_timeout = 1", **options: object) -> Nlb:
+    def start(config: str, top: str = "shutdown_timeout = 0.5", **options: object) -> Nlb:
         started.append(Nlb(tmp_path, config, top, **options))
         return started[-1]
 

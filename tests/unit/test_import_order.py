@@ -35,6 +35,7 @@ PURE = (
     "nlb.http1",
     "nlb.net.proxy_protocol",
     "nlb.observe.counters",
+    "nlb.control.inherited",
     "nlb.observe.lines",
     "nlb.control.names",
     "nlb.control.expand",

@@ -15,6 +15,7 @@ def bare(tmp_path: Path) -> Iterator[Rig]:
     """Control's side; the test starts the worker."""
     with Rig(tmp_path) as rig:
         yield rig
+        rig.check()
 
 
 @pytest.fixture

@@ -21,7 +21,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from nlb.balance.target import Target
+from nlb.control.registration import ManagedGroup, Registration
 from nlb.model.address import Address, parse_address
+from nlb.model.config import TargetGroup
 from nlb.net.channel import Channel, pair
 from nlb.net.loop import Loop
 from nlb.net.sockets import listen, reset_on_close, sockaddr
@@ -35,7 +38,9 @@ KINDS = {"v4": "127.0.0.1:0", "v6": "[::1]:0"}
 class Origin:
     """A server behind the balancer, played by the test."""
 
-    def __init__(self, address: Address, backlog: int = 128) -> None:
+    def __init__(self, address: Address, backlog: int, wait: Callable[[Callable[[], object]], None]) -> None:
+        """`wait(condition)` returns once it holds."""
+        self._wait = wait
         kind = socket.AF_UNIX if address.is_unix else socket.AF_INET6 if address.is_v6 else socket.AF_INET
         self._sock = socket.socket(kind)
         self._sock.bind(sockaddr(address))
@@ -45,6 +50,7 @@ class Origin:
         self.address = address if address.is_unix else Address(*name[:2])
 
     def accept(self) -> socket.socket:
+        self._wait(lambda: select.select([self._sock], [], [], 0)[0])
         sock, _ = self._sock.accept()
         sock.settimeout(PATIENCE)
         return sock
@@ -62,13 +68,15 @@ class Rig:
         self.stack = ExitStack()
         self.messages: list[dict[str, Any]] = []
         self.closed = 0
+        self.expects_bugs = False
         self._workers = 2
         self._memory_fd = os.memfd_create("counters")
         os.ftruncate(self._memory_fd, counters.size(self._workers))
         memory = memoryview(mmap.mmap(self._memory_fd, 0))
         self.rows = [Row(memory, index) for index in range(self._workers)]
         self.row = self.rows[0]
-        self._groups: list[str] = []
+        self._registered: dict[int, Registration] = {}
+        self._groups = 0
         self._listeners = 0
         self._targets = 0
         self.process: subprocess.Popen[bytes]
@@ -100,7 +108,7 @@ class Rig:
         command = [sys.executable, "-m", "nlb.proxy.worker", str(theirs.fileno())]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, pass_fds=[theirs.fileno()])
         theirs.close()
-        self._groups, self._listeners, self._targets = [], 0, 0
+        self._groups = self._listeners = self._targets = 0
         self.channel = Channel(self.loop, ours, self._heard, self._gone, self._crashed)
         if hello:
             self.send({"verb": "hello", "worker": 0, "workers": self._workers}, [self._memory_fd])
@@ -114,48 +122,30 @@ class Rig:
         self,
         *targets: Origin | Address,
         health: str = "healthy",
-        policy: str = "round_robin",
-        tries: int = 3,
-        connect_timeout: Any = 5.0,
         wait: float = 1.0,
         number: int | None = None,
         ids: Sequence[int] | None = None,
+        odd: dict[str, Any] | None = None,
+        **settings: Any,
     ) -> int:
-        """Load a group; its number is returned. Targets are named t0, t1, ... and numbered through all groups.
+        """Load a group, in the words of control; its number is returned. Targets are named t0, t1, ... and numbered
+        through all groups.
 
-        With `number` a known group is loaded anew; `ids` say which of its targets are which.
+        With `number` a known group is loaded anew; `ids` say which of its targets are which. `odd` is said instead
+        of what is right.
         """
         if number is None:
-            number = len(self._groups)
-            self._groups.append(f"group{number}")
+            number = self._groups
+            self._groups += 1
         if ids is None:
             ids = range(self._targets, self._targets + len(targets))
         self._targets = max(self._targets, *(id_ + 1 for id_ in ids), 0)
-        specs = []
-        for id_, target in zip(ids, targets, strict=True):
-            address = target.address if isinstance(target, Origin) else target
-            specs.append(
-                {
-                    "id": id_,
-                    "name": f"t{id_}",
-                    "address": [address.host, address.port, address.path],
-                    "weight": 1,
-                    "admin": "ready",
-                    "health": health,
-                    "resolve": "ok",
-                }
-            )
-        spec = {
-            "number": number,
-            "name": self._groups[number],
-            "policy": policy,
-            "hash_key": "flow",
-            "tries": tries,
-            "connect_timeout": connect_timeout,
-            "table": None,
-            "targets": specs,
-        }
-        self.send({"verb": "load", "groups": [spec], "wait": wait})
+        group = ManagedGroup(number, TargetGroup(name=f"group{number}", **settings))
+        for id_, of in zip(ids, targets, strict=True):
+            target = Target(id_, f"t{id_}", group.name, of.address if isinstance(of, Origin) else of)
+            target.health.state = health
+            self._registered[id_] = group.members[target.name, target.address] = Registration(target, group)
+        self.send({"verb": "load", "groups": [group.spec() | (odd or {})], "wait": wait})
         return number
 
     def listen(
@@ -186,8 +176,13 @@ class Rig:
             sock.close()
         return address if address.is_unix else Address(*self.bound[0][:2])
 
-    def mark(self, target: int, admin: str = "ready", health: str = "healthy", weight: int = 1) -> None:
-        self.send({"verb": "mark", "targets": [[target, admin, health, "ok", weight]], "tables": []})
+    def mark(self, *targets: int, admin: str = "ready", health: str = "healthy", weight: int = 1) -> None:
+        """Facts about these targets changed."""
+        told = [self._registered[number] for number in targets]
+        for registration in told:
+            target = registration.target
+            target.admin.state, target.health.state, target.weight = admin, health, weight
+        self.send({"verb": "mark", "targets": [registration.facts() for registration in told], "tables": []})
 
     def sessions(
         self, target: int | None = None, listener: str | None = None, limit: int = 100
@@ -209,7 +204,16 @@ class Rig:
         return [message for message in self.messages if message["verb"] == verb]
 
     def until(self, condition: Callable[[], object], within: float = PATIENCE) -> None:
-        until(condition, within, between=lambda: self.loop.turn(0.002))
+        until(condition, within, between=self._turn)
+
+    def _turn(self) -> None:
+        self.loop.turn(0.002)
+        self.check()
+
+    def check(self) -> None:
+        """No test may pass, or wait in vain, while the worker tells of an error of ours."""
+        for event in self.said("event"):
+            assert self.expects_bugs or not event["text"].startswith("bug in"), event["text"]
 
     def exit_code(self) -> int:
         """Wait for the worker's end."""
@@ -225,7 +229,7 @@ class Rig:
         return parse_address(KINDS[kind])
 
     def origin(self, kind: str = "v4", backlog: int = 128) -> Origin:
-        origin = Origin(self.address(kind), backlog)
+        origin = Origin(self.address(kind), backlog, self.until)
         self.stack.callback(origin.close)
         return origin
 

@@ -18,15 +18,12 @@ def test_a_worker_that_stands_still_catches_up(rig: Rig) -> None:
     ours, theirs = len(os.listdir("/proc/self/fd")), rig.descriptors
     os.kill(rig.process.pid, signal.SIGSTOP)
     for number in range(3000):
-        drained = number % 2
-        marks = [[drained, "drain", "healthy", "ok", 1], [1 - drained, "ready", "healthy", "ok", 1]]
-        message = {"verb": "mark", "targets": marks, "tables": []}
+        rig.mark(number % 2, admin="drain")
+        rig.mark(1 - number % 2, admin="ready")
         if number % 50 == 49:
             table = memfd("table", bytes(4096))
-            rig.send(message | {"tables": [[0, [0, 4096]]]}, [table])
+            rig.send({"verb": "mark", "targets": [], "tables": [[0, [0, 4096]]]}, [table])
             os.close(table)
-        else:
-            rig.send(message)
     os.kill(rig.process.pid, signal.SIGCONT)
     rig.settle()
     assert not rig.said("event")

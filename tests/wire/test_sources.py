@@ -52,7 +52,7 @@ def test_a_source_that_cannot_be_taken_is_passed_over(listener: socket.socket) -
 
 
 def test_when_no_source_is_left_that_is_said(listener: socket.socket) -> None:
-    with pytest.raises(OSError) as refusal:
+    with pytest.raises(OSError, match="no port is free") as refusal:
         Sources(["203.0.113.1", "203.0.113.2"], transparent=False).dial(where(listener), ("127.0.0.9", 5))
     assert refusal.value.errno == errno.EADDRNOTAVAIL
 

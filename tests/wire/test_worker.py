@@ -15,7 +15,7 @@ from nlb.model.address import Address
 from nlb.model.limits import TARGETS
 from nlb.observe import counters
 from nlb.observe.counters import ACCEPTED, ACTIVE, CONNECTIONS, FAIL_OPEN_PICKS, SESSIONS, total
-from tests.wire.rig import Origin, Rig, fate, receive, reset
+from tests.wire.rig import Rig, fate, receive, reset
 
 
 def echo(client: socket.socket, target: socket.socket, text: bytes = b"hello") -> None:
@@ -258,11 +258,9 @@ def test_without_descriptors_accepting_pauses_and_resumes(rig: Rig) -> None:
         with origin.accept() as target:
             echo(client, target)
     rig.settle()
-    texts = [message["text"] for message in rig.said("event")]
+    texts = [event["text"] for event in rig.said("event")]
     assert texts[0].startswith("listener listener0: accepting pauses: Too many open files")
-    assert "accepting again" in texts[1]
-    # Three queue and one is served: another shortage follows, said once again.
-    assert len(texts) <= 4
+    assert len(texts) <= 3, "said once, or once more on a box so busy that a second passed in between"
     assert set(rig.outcomes) <= {"data/done"}
 
 
@@ -348,9 +346,10 @@ def test_a_replaced_worker_goes_on_in_the_row_of_the_dead_one(bare: Rig) -> None
 
 
 def test_an_error_in_one_session_ends_that_one_and_is_told(rig: Rig) -> None:
+    rig.expects_bugs = True
     origin = rig.origin()
     good = rig.listen(rig.group(origin))
-    bad = rig.listen(rig.group(rig.origin(), connect_timeout="soon"))
+    bad = rig.listen(rig.group(rig.origin(), odd={"connect_timeout": "soon"}))
     session = rig.through(good, origin)
     assert rig.turned_away(bad)
     rig.until(lambda: rig.said("event"))
@@ -364,6 +363,7 @@ def test_an_error_in_one_session_ends_that_one_and_is_told(rig: Rig) -> None:
 
 
 def test_an_error_of_the_sweep_in_one_session_does_not_keep_it_from_the_others(rig: Rig) -> None:
+    rig.expects_bugs = True
     origin = rig.origin()
     bad = rig.listen(rig.group(origin), idle_timeout="never")
     good = rig.listen(0, idle_timeout=0.1)
@@ -375,6 +375,7 @@ def test_an_error_of_the_sweep_in_one_session_does_not_keep_it_from_the_others(r
 
 
 def test_a_target_beyond_the_counters_costs_its_sessions_only(rig: Rig) -> None:
+    rig.expects_bugs = True
     origin = rig.origin()
     address = rig.listen(rig.group(origin))
     rig._targets = TARGETS
@@ -390,7 +391,8 @@ def test_a_target_beyond_the_counters_costs_its_sessions_only(rig: Rig) -> None:
 def test_an_order_that_fails_is_told_and_the_next_is_obeyed(rig: Rig) -> None:
     origin = rig.origin()
     address = rig.listen(rig.group(origin))
-    rig.mark(4711)
+    rig.expects_bugs = True
+    rig.send({"verb": "unload", "groups": [4711]})
     rig.send({"verb": "a word of the future", "fields": 1}, [origin._sock.fileno()])
     rig.settle()
     (event,) = rig.said("event")
@@ -473,12 +475,11 @@ def test_a_reader_of_the_access_log_that_is_stuck_stops_nobody(bare: Rig) -> Non
 
 def test_a_load_of_thousands_of_targets(rig: Rig) -> None:
     origin = rig.origin()
-    nobody = Origin(rig.address("v4"))
+    nobody = rig.origin()
     nobody.close()
     group = rig.group(*[nobody] * 3000, origin)
     address = rig.listen(group)
-    marks = [[number, "drain", "healthy", "ok", 1] for number in range(3000)]
-    rig.send({"verb": "mark", "targets": marks, "tables": []})
+    rig.mark(*range(3000), admin="drain")
     echo(*rig.through(address, origin))
 
 

@@ -1,4 +1,4 @@
-"""Who may be chosen: candidates, failing open, and waiting for the first verdict."""
+"""Who may be chosen: candidates, backups, failing open, waiting for the first verdict, slow start."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from nlb.balance.group import Group
+from nlb.balance.policy import Means
 from nlb.balance.target import Target
 from nlb.model.address import Address
 
@@ -152,7 +153,7 @@ def test_each_worker_begins_elsewhere() -> None:
     targets = rebuilt("++++").targets
     firsts = set()
     for number in range(2):
-        group = Group("web", "round_robin", targets, offset=number)
+        group = Group("web", "round_robin", targets, means=Means(number))
         group.rebuild()
         firsts.add(group.pick(b"", ()))
     assert len(firsts) == 2
@@ -184,3 +185,120 @@ def test_round_robin_has_no_table_to_share() -> None:
     group = rebuilt("++")
     assert group.table() == b""
     assert not group.needs_key
+
+
+# --- backups
+
+
+def with_backups(health: str, backups: str) -> Group:
+    group = make(health)
+    for target in group.targets:
+        target.backup = target.name in backups
+    group.rebuild()
+    return group
+
+
+@pytest.mark.parametrize(
+    ("health", "backups", "candidates", "fail_open", "waiting"),
+    [
+        pytest.param("+++", "c", "ab", False, False, id="not needed"),
+        pytest.param("-++", "c", "b", False, False, id="one of the others is enough"),
+        pytest.param("--+", "c", "c", False, False, id="nobody else is usable"),
+        pytest.param("DW+", "c", "c", False, False, id="nobody else may be used"),
+        pytest.param("--++", "cd", "cd", False, False, id="all backups work together"),
+        pytest.param("---", "c", "ab", True, False, id="failing open leaves them out"),
+        pytest.param("D--", "bc", "bc", True, False, id="unless there is nobody else"),
+        pytest.param("??+", "c", "c", False, True, id="the others are waited for first"),
+        pytest.param("-?+", "c", "c", False, True, id="as long as one may turn out well"),
+        pytest.param("D?+", "bc", "c", False, False, id="backups alone need no waiting"),
+        pytest.param("--?", "c", "ab", True, False, id="a backup is not waited for"),
+        pytest.param("++", "ab", "ab", False, False, id="only backups"),
+    ],
+)
+def test_backups(health: str, backups: str, candidates: str, fail_open: bool, waiting: bool) -> None:
+    group = with_backups(health, backups)
+    assert (names(group), group.fail_open, group.waiting) == (candidates, fail_open, waiting)
+
+
+def test_a_backup_serves_until_another_is_back() -> None:
+    group = with_backups("-+", "b")
+    assert names(group) == "b"
+    assert become(group, 0, "healthy")
+    assert names(group) == "a"
+
+
+def test_when_the_first_verdict_is_late_a_healthy_backup_serves() -> None:
+    group = with_backups("??+", "c")
+    group.stop_waiting()
+    assert (names(group), group.waiting, group.fail_open) == ("c", False, False)
+
+
+# --- slow start
+
+
+def easing(policy: str = "round_robin", slow_start: float = 30.0) -> Group:
+    """b has just come back, at 1000."""
+    group = Group("web", policy, make("+-+").targets, slow_start=slow_start)
+    group.arrived(999.0)
+    group.rebuild(now=999.0)
+    group.targets[1].set_health("healthy", "", 0)
+    group.arrived(1000.0)
+    group.rebuild(now=1000.0)
+    return group
+
+
+def shares(group: Group, picks: int) -> Counter[str]:
+    """Of sessions that end before the next one comes."""
+    served: Counter[str] = Counter()
+    for _ in range(picks):
+        target = group.pick(b"", ())
+        assert target is not None
+        group.left(target)
+        served[target.name] += 1
+    return served
+
+
+@pytest.mark.parametrize("policy", ["round_robin", "least_connections"])
+def test_who_comes_back_begins_with_a_tenth(policy: str) -> None:
+    group = easing(policy)
+    assert group.is_easing
+    assert abs(shares(group, 42)["b"] - 2) <= 1
+    assert group.rebuild(now=1015.0)
+    assert abs(shares(group, 51)["b"] - 11) <= 1
+    assert group.rebuild(now=1030.0)
+    assert not group.is_easing
+    assert abs(shares(group, 30)["b"] - 10) <= 1
+
+
+def test_between_two_steps_nothing_is_built() -> None:
+    group = easing()
+    assert not group.rebuild(now=1000.5)
+
+
+@pytest.mark.parametrize(("policy", "seconds"), [("maglev", 30.0), ("source_ip", 30.0), ("round_robin", 0.0)])
+def test_without_slow_start_it_has_all_at_once(policy: str, seconds: float) -> None:
+    group = easing(policy, seconds)
+    assert not group.is_easing
+    assert all(target.slow_from == 0 for target in group.targets)
+
+
+# --- policies
+
+
+def test_source_ip_is_keyed_by_the_clients_address() -> None:
+    groups = [Group("web", policy, [], hash_key="flow") for policy in ("source_ip", "maglev")]
+    assert [(group.hash_key, group.needs_key) for group in groups] == [("source_ip", True), ("flow", True)]
+
+
+def test_a_policy_of_the_operators_own() -> None:
+    group = rebuilt("+++", "python:tests.unit.balance.own_policies:Last")
+    assert {group.pick(b"", ()) for _ in range(3)} == {group.targets[2]}
+
+
+def test_its_failures_are_heard() -> None:
+    heard: list[str] = []
+    own = "python:tests.unit.balance.own_policies:FailsToChoose"
+    group = Group("web", own, make("++").targets, means=Means(failed=heard.append))
+    group.rebuild()
+    assert [target.name for target in (group.pick(b"", ()) for _ in range(2)) if target] == ["a", "b"]
+    assert len(heard) == 2

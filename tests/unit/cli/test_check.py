@@ -184,3 +184,13 @@ def test_json_has_the_mistakes_too(run, tmp_path):
     assert json.loads(result.stdout) == {"ok": False, "file": path, "errors": [mistake]}
     absent = json.loads(CliRunner().invoke(check, ["-c", str(tmp_path / "absent"), "--json"]).stdout)
     assert "no such file" in absent["errors"][0]["message"]
+
+
+def test_targets_that_are_looked_up_are_told_as_such():
+    names = '["app=app.test:80", { address = "_app._tcp.test", srv = true }, "web01=10.0.0.11:80"]'
+    told = lines(LISTENER + f'[[target_group]]\nname = "web"\ntargets = {names}\n')
+    assert [line for line in told if "test" in line or "web01" in line] == [
+        "  app             app.test:80  looked up, each address is a target",
+        "  _app._tcp.test  looked up (SRV), each address is a target",
+        "  web01           10.0.0.11:80",
+    ]

@@ -70,6 +70,11 @@ def test_a_long_name_is_never_cut(nlb: Run, daemon: Daemon) -> None:
     assert name in nlb("ctl", "targets", "web")[1]
 
 
+def test_workers_of_a_killed_control_are_in_the_status(nlb: Run, daemon: Daemon) -> None:
+    daemon.controller.facts["orphans"] = [{"pid": 812, "since": NOW - 120, "sessions": 34}]
+    assert "worker of a killed control, pid 812: 34 sessions, for 2m" in nlb("ctl", "status")[1]
+
+
 def test_targets_of_one_group_for_programs(nlb: Run, daemon: Daemon) -> None:
     code, out, _ = nlb("ctl", "targets", "api", "--json")
     answer = json.loads(out)
@@ -84,6 +89,21 @@ def test_status_shows_all_parts(nlb: Run) -> None:
     assert out.startswith("nlb 0.1.0, pid 4000, running for 1h, ready\nconfig /etc/nlb/nlb.toml, hash 3fa1c2d4, ")
     for part in ("FAIL-OPEN", "killed by SIGKILL", "0.0.0.0:80, [::]:80", "5 of 4000", "web/web02 drain by ann"):
         assert part in out
+
+
+def test_names_without_a_good_answer_are_told_above_the_targets(nlb: Run, daemon: Daemon) -> None:
+    known = {"name": "app", "host": "app.test:80", "reason": "SERVFAIL", "since": 0.0, "addresses": ["10.0.0.1"]}
+    gone = {"name": "new", "host": "new.test:80", "reason": "NXDOMAIN", "since": 0.0, "addresses": []}
+    daemon.controller.facts["groups"][0]["names"] = [
+        known | {"state": "stale"},
+        gone | {"state": "none"},
+        known | {"name": "fine", "state": "ok"},
+    ]
+    assert nlb("ctl", "targets")[1].splitlines()[1:3] == [
+        "STALE: web/app (app.test:80) keeps the addresses of its last answer: SERVFAIL",
+        "NO ADDRESS: web/new (new.test:80): NXDOMAIN",
+    ]
+    assert "fine" not in nlb("ctl", "targets")[1]
 
 
 def test_status_says_why_the_last_reload_was_refused(nlb: Run, daemon: Daemon) -> None:

@@ -180,7 +180,7 @@ class Play:
     def marked(self, name: str) -> list[list[Any]]:
         """What the plane was told of a target: admin, health, resolve, weight; each time."""
         number = self.of(name).target.id
-        return [facts[1:] for targets, _ in self.plane.verbs("mark") for facts in targets if facts[0] == number]
+        return [facts[1:5] for targets, _ in self.plane.verbs("mark") for facts in targets if facts[0] == number]
 
     def close(self) -> None:
         self.controller.stop()

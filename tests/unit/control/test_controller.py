@@ -194,6 +194,17 @@ def test_on_unhealthy(play: Make, mode: str, resets: int) -> None:
     assert (drain.cause if drain else None) == ("unhealthy" if mode == "drain" else None)
 
 
+def test_when_all_fail_in_one_turn_no_session_is_reset(play: Make) -> None:
+    """Then the group fails open, and its sessions may be all that still works."""
+    it = play()
+    it.start("a", "b", "c")
+    it.has_sessions("a", 7)
+    it.down("a", "b", "c")
+    it.pass_time(3.5)
+    assert it.fails_open()
+    assert it.plane.verbs("reset") == []
+
+
 def test_the_plane_knows_that_a_target_is_out_before_its_sessions_are_reset(play: Make) -> None:
     it = play()
     it.start("a", "b", "c")
@@ -313,6 +324,7 @@ def test_traffic_takes_out_at_most_max_ejected_and_never_the_last(play: Make, na
     it.start(*names)
     for name in names:
         it.controller.connect_failed(it.of(name).target.id, "refused", 1000)
+    it.loop.settle()
     assert [name for name in names if it.health(name) == ["unhealthy"]] == list(out)
     assert not it.fails_open()
 
@@ -474,8 +486,8 @@ def test_a_drained_target_gets_no_work_and_is_empty_soon(play: Make) -> None:
     it = play()
     it.start("a", "b", "c")
     it.controller.set_admin("a", "drain", "deploy", None, "ann")
-    assert it.candidates() == ["b", "c"]
     it.loop.settle()
+    assert it.candidates() == ["b", "c"]
     assert it.marked("a")[-1] == ["drain", "healthy", "ok", 1]
     it.pass_time(0.5)
     assert it.events.texts("operator") == ["web/a drain by ann: deploy"]
@@ -618,6 +630,24 @@ def test_without_a_check_every_target_is_healthy_and_never_asked(play: Make) -> 
     asked = it.of("a").failed
     it.pass_time(60)
     assert it.of("a").failed == asked
+
+
+# --- names
+
+
+def test_what_dns_says_is_a_fact_about_the_targets_that_are_there(play: Make) -> None:
+    it = play()
+    it.start("a", "b", "c")
+    stands = [(name, it.of(name).target.address) for name in "ab"]
+    for group, targets in (("web", [("gone", stands[0][1]), *stands]), ("removed", stands)):
+        it.controller.resolved(group, targets, "stale", "SERVFAIL", 5.0)
+    it.pass_time(0.01)
+    assert [it.of(name).target.resolve.state for name in "abc"] == ["stale", "stale", "ok"]
+    assert it.marked("a")[-1] == ["ready", "healthy", "stale", 1]
+    assert it.candidates() == ["a", "b", "c"]
+    it.controller.resolved("web", stands, "none", "NXDOMAIN", 6.0)
+    it.loop.settle()
+    assert it.candidates() == ["c"]
 
 
 # --- the end

@@ -32,7 +32,8 @@ class Turns:
     def __init__(self) -> None:
         self.loop = HandLoop()
         self.events = FakeEvents()
-        self.programs = Programs(self.loop, self.events)  # type: ignore[arg-type]
+        self.clock = 0.0
+        self.programs = Programs(self.loop, self.events, lambda: self.clock)  # type: ignore[arg-type]
         self.started: list[FakeProgram] = []
 
     def enqueue(self, count: int, starts: Callable[[], bool] = lambda: True) -> list[FakeProgram]:
@@ -49,6 +50,18 @@ def test_the_first_starts_at_once_and_one_per_step_after_it() -> None:
     assert it.started == made[:1]
     it.loop.pass_time(STEP * 2.5)
     assert it.started == made[:3]
+
+
+def test_starts_that_take_long_take_at_most_a_fifth_of_the_time() -> None:
+    it = Turns()
+
+    def slow() -> bool:
+        it.clock += 0.1
+        return True
+
+    it.enqueue(20, slow)
+    it.loop.pass_time(2.0)
+    assert len(it.started) == 5  # at 0, 0.5, 1, 1.5 and 2
 
 
 def test_so_many_run_at_once_and_not_more() -> None:

@@ -200,6 +200,16 @@ def test_with_many_targets_200_first_probes_start_every_10_ms(play: Make, number
     assert it.times == [after]
 
 
+@pytest.mark.parametrize(("number", "after"), [(0, 0), (9, 0), (10, 0.01), (1000, 1.0)])
+def test_with_tls_10_start_every_10_ms(play: Make, number: int, after: float) -> None:
+    it = play(number=number, protocol="https")
+    it.prober.start()
+    it.loop.until(after - 0.001)
+    assert not it.reports
+    it.loop.until(after)
+    assert it.times == [after]
+
+
 def test_then_every_interval(play: Make) -> None:
     it = play()
     it.prober.start()
@@ -232,9 +242,21 @@ def test_jitter_is_a_tenth_of_the_interval_either_way(play: Make) -> None:
     it = play(rng=Random(4))
     it.prober.start()
     it.loop.until(200)
-    gaps = [after - before for before, after in zip(it.times, it.times[1:], strict=False)]
+    gaps = [after - before for before, after in zip(it.times[1:], it.times[2:], strict=False)]
     assert all(2 * (1 - JITTER) - 0.002 <= gap <= 2 * (1 + JITTER) + 0.002 for gap in gaps)
     assert max(gaps) - min(gaps) > 0.2
+
+
+def test_after_the_first_probe_targets_are_spread_over_the_whole_interval(play: Make) -> None:
+    first = play(rng=Random(4))
+    plays = [first, *(play(beside=first) for _ in range(199))]
+    for it in plays:
+        it.prober.start()
+    first.loop.until(3.0)
+    seconds = [it.times[1] for it in plays]
+    assert min(seconds) >= 1.0
+    for quarter in (1.0, 1.5, 2.0, 2.5):
+        assert 30 <= sum(quarter <= when < quarter + 0.5 for when in seconds) <= 70
 
 
 def test_no_answer_in_time_is_a_failure(play: Make) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -239,3 +241,8 @@ def test_after_stop_nothing_is_posted_and_threads_end(desk: Desk) -> None:
 def test_a_resolver_without_names_is_idle(desk: Desk) -> None:
     desk.follow()
     assert (desk.loop.deadlines, threads_of(desk.resolver)) == ([], [])
+
+
+def test_the_library_for_dns_is_imported_when_a_name_is_asked_for_and_not_before() -> None:
+    code = "import sys, nlb.cli.serve; sys.exit('dns' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

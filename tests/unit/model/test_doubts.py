@@ -62,7 +62,7 @@ CASES = {
     "a slow start with an own policy": (
         'policy = "round_robin"',
         'policy = "python:mymodule:MyPolicy"\nslow_start = "30s"',
-        "target_group.web.slow_start: is not used, because the policy is python:mymodule:MyPolicy: it decides by itself",
+        "target_group.web.slow_start: is not used, because the policy is python:mymodule:MyPolicy: it decides",
     ),
     "a queue that nobody waits in": (
         'policy = "round_robin"',

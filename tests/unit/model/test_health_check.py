@@ -134,6 +134,8 @@ CASES = {
         "headers: 8195 characters are too many; there is room for",
     ),
     "a URL for a host": ('host = "http://shop.example"', "host: 'http://shop.example' is not a host to ask for"),
+    "a host with an empty part": ('host = "shop..example"', "host: 'shop..example' is not a host to ask for"),
+    "a host with a long part": (f'host = "{"x" * 64}.example"', "host: '"),
     "a line end in a host": ('host = "a\\r\\nX: b"', "host: "),
     "another method": ('method = "get"', "method: 'get' is not known; write GET, HEAD or OPTIONS (did you mean GET?)"),
     "nothing to send": ('send = ""', "send: must have 1-1024 characters; this has 0"),

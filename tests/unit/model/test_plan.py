@@ -109,3 +109,15 @@ def test_targets_keep_their_place_when_only_their_order_changes() -> None:
     assert not change.targets
     assert not change.settings
     assert not plan(BASE, turned).sentences
+
+
+def test_names_are_other_targets_where_they_are_written_otherwise() -> None:
+    old, new = (
+        read(f"[dns]\n{dns}\n" + WEB + f'[[target_group]]\nname = "web"\ntargets = [{targets}]\n')
+        for dns, targets in (("", '"a=a.test:80", "b=b.test:80"'), ("min_ttl = 9", '"a=a.test:81", "b=b.test:80"'))
+    )
+    assert plan(old, new).sentences == (
+        "group web: add target a (a.test:81), weight 1",
+        "group web: remove target a (a.test:80): drain its sessions",
+        "dns.min_ttl 5 -> 9",
+    )

@@ -19,6 +19,9 @@ from nlb.observe.counters import (
     LATENCY,
     LISTENER_WORDS,
     OUTCOME_WORD,
+    POLICY_FAILURES,
+    QUEUE_SINCE,
+    QUEUED,
     SESSIONS,
     TARGET_WORDS,
     TURNS,
@@ -155,6 +158,29 @@ def test_a_number_with_a_new_owner_starts_from_nothing() -> None:
         clear(4)
         assert set(block(4)) == {0}
         assert set(block(3)) == set(block(5)) == {7}
+
+
+def test_queues_of_a_dead_worker_are_empty() -> None:
+    row, other = rows(2)
+    for each in (row, other):
+        words = each.group(1)
+        words[QUEUED], words[QUEUE_SINCE], words[POLICY_FAILURES] = 3, 1_000_000, 7
+    row.clear_gauges(listeners=[], targets=[], groups=[1])
+    words = row.group(1)
+    assert (words[QUEUED], words[QUEUE_SINCE], words[POLICY_FAILURES]) == (0, 0, 7)
+    assert other.group(1)[QUEUED] == 3
+
+
+def test_sessions_of_all_targets_at_a_glance() -> None:
+    row, other = rows(2)
+    for number in (0, 1, TARGETS - 1):
+        row.target(number)[ACTIVE] = 10 + number
+        other.target(number)[ACTIVE] = 1
+    sessions = row.sessions
+    assert [sessions[number] for number in (0, 1, 2, TARGETS - 1)] == [10, 11, 0, 10 + TARGETS - 1]
+    assert len(sessions) == TARGETS
+    row.target(1)[ACTIVE] += 5
+    assert sessions[1] == 16
 
 
 def test_a_gauge_below_zero_is_an_error_and_not_a_huge_number() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import pytest
 
-from nlb.balance.group import Group
 from nlb.balance.target import Target
 from nlb.model.address import Address
 from nlb.observe import counters
-from nlb.observe.counters import ACTIVE, OUTCOME_WORD, Row, Words
+from nlb.observe.counters import ACTIVE, OUTCOME_WORD, Row
 from nlb.observe.log import Log
 from nlb.proxy.group import WorkerGroup
 from nlb.proxy.listener import Listener
@@ -31,6 +31,28 @@ class NoPipes(KernelPipes):
         return None
 
 
+# What control says of a group.
+SPEC: dict[str, Any] = {
+    "name": "web",
+    "policy": "round_robin",
+    "hash_key": "flow",
+    "max_load": None,
+    "slow_start": 0.0,
+    "queue": 100,
+    "queue_timeout": 5.0,
+    "tries": 3,
+    "connect_timeout": 5.0,
+    "source": [],
+    "transparent": False,
+}
+
+
+def two_rows() -> list[Row]:
+    """Counters of two workers."""
+    memory = memoryview(bytearray(counters.size(2)))
+    return [Row(memory, index) for index in range(2)]
+
+
 class Play:
     """One listener, one group of targets a, b, c, and their counters. `dials` says how dialling goes, in order."""
 
@@ -39,12 +61,14 @@ class Play:
         *dials: Dial,
         targets: str = "abc",
         health: str = "healthy",
-        tries: int = 3,
         limit: int = 100,
         elsewhere: int = 0,
-        policy: str = "round_robin",
         access_log: Log | None = None,
+        room: int | None = None,
+        **settings: Any,
     ) -> None:
+        """`limit` is the listener's, `room` every target's, `elsewhere` what the listener has in another worker;
+        `settings` are the group's."""
         self.loop = HandLoop()
         self.dials = list(dials)
         self.dialled: list[str] = []  # names of targets
@@ -52,24 +76,23 @@ class Play:
         self.events: list[tuple[str, str]] = []
         self.bugs: list[tuple[Exception, str]] = []
         self.sessions: dict[TcpSession, None] = {}
-        self.row = Row(memoryview(bytearray(counters.size(1))), 0)
-        self.targets = {name: self._target(number, name, health) for number, name in enumerate(targets)}
-        self.balance = Group("web", policy, list(self.targets.values()))
-        self.balance.rebuild()
-        self.group = WorkerGroup(self.balance, self.row.group(0), tries, 5.0, self._connect_failed, self._dial)
+        self.row, self.other_row = two_rows()
+        self.targets = {name: self._target(number, name, health, room) for number, name in enumerate(targets)}
+        self.group = self._group(SPEC | settings)
         self.words = self.row.listener(0)
         self.listener = Listener(
             "front",
             self.loop,  # type: ignore[arg-type]
             self.group,
             self.words,
-            [self.words, _other_worker(elsewhere)],
+            [self.words, self.other_row.listener(0)],
             NoPipes(),
             self.sessions,
             access_log,
             lambda level, text: self.events.append((level, text)),
             lambda error, where: self.bugs.append((error, where)),
         )
+        self.other_row.listener(0)[ACTIVE] = elsewhere
         self.listener.max_connections = limit
         self.listener.idle_timeout = 350.0
         self.door = Door()
@@ -90,13 +113,13 @@ class Play:
         return client
 
     def mark(self, name: str, **facts: Any) -> None:
-        """Facts about a target changed: admin, health, resolve or weight."""
+        """Facts about a target changed: admin, health, resolve, weight or max_connections."""
         target = self.targets[name]
         target.weight = facts.pop("weight", target.weight)
+        target.max_connections = facts.pop("max_connections", target.max_connections)
         for fact, state in facts.items():
             getattr(target, fact).state = state
-        self.balance.rebuild()
-        self.group.resume()
+        self.group.rebuild()
         self.loop.settle()
 
     def sweep(self, seconds: float = 1.0) -> None:
@@ -131,10 +154,29 @@ class Play:
     def _numbered(self) -> list[tuple[str, Target]]:
         return list(self.targets.items())
 
-    def _target(self, number: int, name: str, health: str) -> Target:
-        target = Target(number, name, "web", Address("192.0.2.100", 3000 + number))
+    def _group(self, spec: dict[str, Any]) -> WorkerGroup:
+        group = WorkerGroup(
+            self.loop,  # type: ignore[arg-type]
+            self,
+            self.row.group(0),
+            [self.row.group(0), self.other_row.group(0)],
+            self._connect_failed,
+            lambda level, text: self.events.append((level, text)),
+            self._dial,
+        )
+        group.load(spec, list(self.targets.values()), 0, Random(1).random)
+        group.rebuild()
+        return group
+
+    def crashed(self, error: Exception) -> None:
+        """Something failed that belongs to no session."""
+        raise error
+
+    def _target(self, number: int, name: str, health: str, room: int | None) -> Target:
+        target = Target(number, name, "web", Address("192.0.2.100", 3000 + number), max_connections=room)
         target.health.state = health
         target.words = self.row.target(number)
+        target.rows = (self.row.sessions, self.other_row.sessions)
         return target
 
     def _dial(self, address: Address) -> tuple[socket.socket, int]:
@@ -149,13 +191,6 @@ class Play:
 
     def _connect_failed(self, target: Target, cause: str) -> None:
         self.failed.append((target.name, cause))
-
-
-def _other_worker(sessions: int) -> Words:
-    """The listener's words of another worker that has so many sessions."""
-    words = Row(memoryview(bytearray(counters.size(1))), 0).listener(0)
-    words[ACTIVE] = sessions
-    return words
 
 
 @pytest.fixture

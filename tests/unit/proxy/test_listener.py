@@ -61,24 +61,37 @@ def test_a_connection_that_went_away_in_the_queue_is_passed_over(play: Make) -> 
 
 
 def test_without_descriptors_accepting_pauses_and_goes_on(play: Make) -> None:
-    web = play(End(), End())
+    web = play(End())
     web.door.queue.extend([EMFILE] * 3)
     client = web.arrives()  # `settle` fails when the loop spins on the queue
-    accepts = web.door.accepts
-    assert (accepts, web.loop.turns) == (1, 2)
+    assert (web.door.accepts, web.loop.turns) == (1, 2)
     web.loop.pass_time(1.0)
     assert client.fate == "open"
-    assert len(web.sessions) == 1
-    assert [level for level, _ in web.events] == ["error", "info"], "one shortage is said once"
     assert web.door.accepts <= 5
 
 
+def test_a_shortage_is_said_once_however_often_there_is_room_for_one_more(play: Make) -> None:
+    web = play(*[End() for _ in range(10)])
+    for _ in range(8):
+        web.door.queue.append(EMFILE)
+        web.arrives()
+        web.loop.pass_time(0.5)
+    ((level, text),) = web.events
+    assert level == "error"
+    assert text.startswith("listener front: accepting pauses: Too many open files")
+    web.loop.pass_time(2.0)
+    web.arrives()
+    assert web.events[1:] == [("info", "listener front: accepting again")]
+    assert len(web.sessions) == 9
+
+
 def test_a_second_shortage_is_said_again(play: Make) -> None:
-    web = play(End(), End())
+    web = play(*[End() for _ in range(4)])
     for _ in range(2):
         web.door.queue.append(EMFILE)
         web.arrives()
-        web.loop.pass_time(1.0)
+        web.loop.pass_time(2.0)
+        web.arrives()
     assert [level for level, _ in web.events] == ["error", "info"] * 2
 
 
