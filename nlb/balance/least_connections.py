@@ -32,10 +32,11 @@ class _Seat:
     `due` is when its next turn comes among equals: turns lie `step` apart, the heaviest target's 1.
     """
 
-    __slots__ = ("due", "entry", "number", "sessions", "step", "target", "weight")
+    __slots__ = ("due", "entry", "id", "number", "sessions", "step", "target", "weight")
 
     def __init__(self, target: Target, due: float) -> None:
         self.target = target
+        self.id = target.id
         self.due = due
         self.entry: Entry | None = None
         self.number = 0
@@ -99,8 +100,7 @@ class LeastConnections(Policy):
             if seat.entry is not entry:
                 heappop(heap)
                 continue
-            target = seat.target
-            number = target.id
+            number = seat.id
             sessions = 0
             for row in rows:
                 sessions += row[number]
@@ -110,7 +110,7 @@ class LeastConnections(Policy):
                 seat.entry = entry = (sessions / seat.weight, seat.due, seat.number, seat)
                 heapreplace(heap, entry)
                 continue
-            if tried and target in tried:
+            if tried and seat.target in tried:
                 passed.append(heappop(heap))
                 continue
             sessions += 1
@@ -119,7 +119,7 @@ class LeastConnections(Policy):
             seat.sessions = sessions
             seat.entry = entry = (sessions / seat.weight, due, seat.number, seat)
             heapreplace(heap, entry)
-            chosen = target
+            chosen = seat.target
             break
         for entry in passed:
             heappush(heap, entry)

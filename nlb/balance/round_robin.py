@@ -28,7 +28,8 @@ class RoundRobin(Policy):
 
     def build(self, candidates: tuple[Target, ...], weights: Sequence[int], table: bytes | memoryview | None) -> None:
         self._candidates = candidates
-        self._schedule = schedule(candidates, weights)
+        order = one_round(weights)
+        self._schedule = candidates if isinstance(order, range) else tuple([candidates[place] for place in order])
         length = len(self._schedule) or 1
         # Go on where we were, counted from this worker's own start: a group that comes up target by target would
         # otherwise pull all workers to the same place while it has one.
@@ -59,11 +60,11 @@ class RoundRobin(Policy):
                 return target
 
 
-def schedule(candidates: tuple[Target, ...], weights: Sequence[int]) -> tuple[Target, ...]:
-    """One whole round."""
+def one_round(weights: Sequence[int]) -> Sequence[int]:
+    """The turns of one whole round, as places in `weights`; a range where each has just one."""
     common = gcd(*weights)
     shares = [weight // common for weight in weights]
     length = sum(shares)
     if length == len(shares):
-        return candidates
-    return tuple([candidates[turn] for turn in turns(shares, min(length, LONGEST_SCHEDULE))])
+        return range(length)
+    return turns(shares, min(length, LONGEST_SCHEDULE))

@@ -121,9 +121,9 @@ class Server:
         """Serve until a signal; returns when everything has ended."""
         loop, controller = self._loop, self._controller
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: loop.post(controller.stop))
-        signal.signal(signal.SIGHUP, lambda *_: loop.post(self._reload))
-        signal.signal(signal.SIGUSR1, lambda *_: loop.post(self._reopen_log))
+            signal.signal(number, lambda *_: loop.post(controller.stop, controller))
+        signal.signal(signal.SIGHUP, lambda *_: loop.post(self._reload, controller))
+        signal.signal(signal.SIGUSR1, lambda *_: loop.post(self._reopen_log, controller))
         loop.call_at(loop.now + FLUSH_EVERY, self._flush_log, self._controller)
         controller.on_change = self._announce
         if self._web:

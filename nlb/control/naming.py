@@ -56,6 +56,7 @@ class Naming:
         self._recompose: Recompose | None = None
         self._names: dict[Question, list[NamedTarget]] = {}  # of what runs
         self._of_group: dict[str, list[NamedTarget]] = {}
+        self._left_out = 0  # as said
         self._prepared: Callable[[], None] | None = None  # to be called when the first answers are here
         self._late: Deadline | None = None
         self._planned: Deadline | None = None
@@ -93,10 +94,11 @@ class Naming:
 
     def follow(self, expanded: Expanded) -> None:
         """This runs now: ask for its names, and for no others."""
-        if expanded.left_out and expanded.left_out != self.expanded.left_out:
-            text = f"{expanded.left_out} addresses of names are not used: there is no room for so many targets"
-            self._events.say("error", "nlb", text)
         self.expanded = expanded
+        if expanded.left_out != self._left_out:
+            self._left_out = expanded.left_out
+            text = f"{expanded.left_out} addresses of names are not used, for want of room for more targets"
+            self._events.say("error" if expanded.left_out else "info", "nlb", text)
         self._names, self._of_group = {}, {}
         for name in expanded.names:
             self._names.setdefault(name.question, []).append(name)

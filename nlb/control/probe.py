@@ -36,6 +36,9 @@ JITTER = 0.1
 # The same after the first probe, which all targets have at one time: then they are spread over the whole interval.
 SPREAD = 0.5
 
+# Seconds by which the loop may be late with a deadline until that is held to have cut an answer short.
+BEHIND = 0.1
+
 Report = Callable[[bool, str, float], None]  # passed?, why, seconds that it took
 
 
@@ -83,6 +86,7 @@ class Prober:
         self._health = health
         self._report = report
         self._deadline: Deadline | None = None
+        self._due = 0.0
         self._began = 0.0
         self._jitter = SPREAD
         self._question: Question = (
@@ -138,12 +142,18 @@ class Prober:
         self._question.ask()
 
     def _late(self) -> None:
+        """When control itself stood still, its own lateness is no failure of a target: once, it gets that time back."""
         self._deadline = None
-        self._question.late()
+        behind = self._loop.now - self._due
+        if behind > BEHIND:
+            self._set_deadline(min(behind, self._settings.timeout), self._question.late)
+        else:
+            self._question.late()
 
     def _set_deadline(self, seconds: float, action: Callable[[], None]) -> None:
         self._cancel_deadline()
-        self._deadline = self._loop.call_at(self._loop.now + seconds, action, self)
+        self._due = self._loop.now + seconds
+        self._deadline = self._loop.call_at(self._due, action, self)
 
     def _cancel_deadline(self) -> None:
         if self._deadline:

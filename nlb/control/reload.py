@@ -2,9 +2,9 @@
 in a group. What runs is always the *effective* config: the file's, with the operator's additions and removals, and
 with addresses in the place of names.
 
-    read and merge ──> look up new names ──> plan ──> bind ──> apply, a few steps per turn ──> workers have taken it in
-     (in a thread)                        (in a thread)
-            └── refused                                └── refused
+    read ──> merge ──> look up new names ──> plan ──> bind ──> apply, a few steps per turn ──> workers have taken it in
+      │ (by a process beside)                            │
+      └── refused                                        └── refused
 
 All that can fail comes before the first change, so a reload either happens or leaves everything as it was.
 """
@@ -18,12 +18,12 @@ from threading import Thread
 from time import monotonic, time
 from typing import Any
 
-from nlb.control import config_file
 from nlb.control.controller import Controller
 from nlb.control.expand import Expanded, expand
 from nlb.control.listening import Opening
 from nlb.control.naming import Naming
 from nlb.control.overrides import Overrides
+from nlb.control.reading import read_aside, unpacked
 from nlb.control.supervisor import Supervisor
 from nlb.errors import AdminError, NlbError
 from nlb.model.config import Config
@@ -33,6 +33,9 @@ from nlb.observe.counters import ACTIVE
 
 # Seconds of a turn that applying may take: probes and the admin socket go on meanwhile.
 SLICE = 0.01
+
+STOPPING = "nlb is stopping; nothing was changed"
+BUSY = "a reload is under way; try again when it has ended"
 
 Done = Callable[[dict[str, Any] | NlbError], None]
 
@@ -92,14 +95,15 @@ class Reloader:
         self._supervisor = supervisor
         self._overrides = overrides
         self._loop = controller.loop
-        self._busy = False
+        self._job: _Job | None = None
+        self._next: _Job | None = None  # waits for the end of one that names have begun, which nobody asked for
 
     def check_idle(self) -> None:
         """Raises AdminError when no change can begin now."""
         if self._controller.state == "stopping":
-            raise AdminError("nlb is stopping; nothing was changed")
-        if self._busy:
-            raise AdminError("a reload is under way; try again when it has ended")
+            raise AdminError(STOPPING)
+        if self._next or (self._job and self._job.counts):
+            raise AdminError(BUSY)
 
     def reload(self, who: str, done: Done) -> None:
         """Begin to make the file's present text the running config. `done` is called once, later: with what was
@@ -111,47 +115,58 @@ class Reloader:
         self._begin(_Job(who, False, done, self.running.config, self.running.hash))
 
     def renew(self, done: Done) -> None:
-        """As `recompose`: names have other addresses. That is no new generation, and told by whoever looks them up."""
+        """As `recompose`: names have other addresses. That is no new generation, told by whoever looks them up, and
+        it waits for nobody: also raises AdminError while another such change is made."""
+        if self._job:
+            raise AdminError(BUSY)
         self._begin(_Job("DNS", False, done, self.running.config, self.running.hash, counts=False))
 
     def _begin(self, job: _Job) -> None:
         self.check_idle()
-        self._busy = True
-        changes = self._overrides.changes()
+        if self._job:
+            self._next = job
+        else:
+            self._start(job)
+
+    def _start(self, job: _Job) -> None:
+        self._job = job
+        if not job.from_file:
+            self._loop.post(lambda: self._merge(job, b""), self._controller)
+            return
 
         def read() -> None:
-            if job.from_file:
-                job.file, job.hash = config_file.read_hashed(self.running.file)
-            job.merged = merge(job.file, changes)
+            """In a thread, which waits for a process that does the work."""
+            try:
+                packed = read_aside(self.running.file)
+            except Exception as error:
+                trouble = error
+                self._loop.post(lambda: self._failed(job, trouble), self._controller)
+            else:
+                self._loop.post(lambda: self._merge(job, packed), self._controller)
 
-        self._aside(job, read, self._look_up)
+        Thread(target=read, name="reload", daemon=True).start()
 
-    def _look_up(self, job: _Job) -> None:
-        assert job.merged is not None
-        self.naming.prepare(job.merged.config, lambda: self._plan(job))
+    def _merge(self, job: _Job, packed: bytes) -> None:
+        try:
+            if packed:
+                job.file, job.hash = unpacked(packed)
+            job.merged = merge(job.file, self._overrides.changes())
+            self.naming.prepare(job.merged.config, lambda: self._plan_later(job))
+        except Exception as error:
+            self._failed(job, error)
+
+    def _plan_later(self, job: _Job) -> None:
+        """In a turn of its own: for 10,000 targets, reading took 50 ms of this one already."""
+        self._loop.post(lambda: self._plan(job), self._controller)
 
     def _plan(self, job: _Job) -> None:
-        merged, found, old = job.merged, self.naming.found(), self._controller.config
-        assert merged is not None
-
-        def work() -> None:
-            job.expanded = expand(merged.config, found)
-            job.plan = plan(old, job.expanded.config)
-
-        self._aside(job, work, self._planned)
-
-    def _aside(self, job: _Job, work: Callable[[], None], then: Callable[[_Job], None]) -> None:
-        """Do it in a thread, for a config of 10,000 targets takes half a second; `then` on the loop's again."""
-
-        def run() -> None:
-            error: Exception | None = None
-            try:
-                work()
-            except Exception as trouble:
-                error = trouble
-            self._loop.post(lambda: self._failed(job, error) if error else then(job))
-
-        Thread(target=run, name="reload", daemon=True).start()
+        assert job.merged is not None
+        try:
+            job.expanded = expand(job.merged.config, self.naming.found())
+            job.plan = plan(self._controller.config, job.expanded.config)
+        except Exception as error:
+            return self._failed(job, error)
+        return self._planned(job)
 
     def _planned(self, job: _Job) -> None:
         assert job.plan is not None
@@ -170,14 +185,21 @@ class Reloader:
         self._refuse(job, error)
 
     def _refuse(self, job: _Job, error: NlbError) -> None:
-        self._busy = False
         self.naming.back()
         if job.from_file:
             self.running.reload_ok, self.running.refused = False, str(error)
         what = "reload" if job.from_file else "change of targets" if job.counts else "new addresses of names"
         self._controller.events.say("error", "nlb", f"{what} refused, nothing was changed: {error}")
         self._controller.changed()
-        job.done(error)
+        self._end(job, error)
+
+    def _end(self, job: _Job, result: dict[str, Any] | NlbError) -> None:
+        self._job, self._next, waiting = None, None, self._next
+        if waiting and self._controller.state == "stopping":
+            waiting.done(AdminError(STOPPING))
+        elif waiting:
+            self._start(waiting)
+        job.done(result)
 
     def _steps(self, job: _Job, opening: Opening) -> Iterator[None]:
         planned, expanded = job.plan, job.expanded
@@ -194,10 +216,15 @@ class Reloader:
 
     def _step(self, job: _Job, steps: Iterator[None]) -> None:
         until = monotonic() + SLICE
-        for _ in steps:
-            if monotonic() > until:
-                self._loop.post(lambda: self._step(job, steps))
-                return
+        try:
+            for _ in steps:
+                if monotonic() > until:
+                    self._loop.post(lambda: self._step(job, steps), self._controller)
+                    return
+        except Exception as bug:  # nothing here should fail; if it does, the operator must know what state this is
+            self._controller.events.bug(bug, "a reload")
+            self._end(job, NlbError("an error inside nlb stopped the reload half-way, see the log; restart nlb"))
+            return
         self._supervisor.settle(lambda missing: self._finish(job, missing))
 
     def _finish(self, job: _Job, missing: list[int]) -> None:
@@ -205,7 +232,6 @@ class Reloader:
         assert planned is not None
         assert merged is not None
         assert expanded is not None
-        self._busy = False
         self.naming.follow(expanded)
         running.config, running.hash = job.file, job.hash
         if job.from_file:
@@ -221,7 +247,8 @@ class Reloader:
             summary = f"{what} by {job.who}: generation {running.generation}, {len(planned.sentences)} changes, "
             self._controller.events.say("info", "nlb", summary + f"{affected} of {total} sessions affected")
         self._controller.changed()
-        job.done(
+        self._end(
+            job,
             {
                 "generation": running.generation,
                 "hash": running.hash,
@@ -229,7 +256,7 @@ class Reloader:
                 "sessions_affected": affected,
                 "sessions": total,
                 "workers_missing": missing,
-            }
+            },
         )
 
     def _affected(self) -> tuple[int, int]:

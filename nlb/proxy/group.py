@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REPORT_EVERY = 0.05
 
 # Seconds between two looks at what other workers did, while sessions come: how old an opinion of theirs may be. A
-# look at 10,000 targets takes 0.7 ms.
+# look at 10,000 targets takes 0.5 ms.
 LOOK_EVERY = 0.1
 
 # Seconds between two complaints about a policy of the operator's own. It may fail thousands of times a second.

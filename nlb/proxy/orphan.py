@@ -4,6 +4,8 @@
                                        ^ │                   │
                                        └─┼──it closes again──┘
                                          └──alone for ALONE seconds──> ends
+
+Its sessions notice none of this.
 """
 
 from __future__ import annotations

@@ -205,7 +205,10 @@ class Worker:
     def _on_reset(self, message: Message, fds: list[int]) -> None:
         for session in list(self.sessions):
             if session.target and session.target.id == message["target"]:
-                session.expel(message["cause"])
+                try:
+                    session.expel(message["cause"])
+                except Exception as error:  # the others are to be left all the same
+                    session.crashed(error)
 
     def _on_sessions(self, message: Message, fds: list[int]) -> None:
         wanted_target, wanted_listener = message["target"], message["listener"]

@@ -79,6 +79,16 @@ def test_a_newcomer_that_the_table_does_not_know_is_found_when_the_others_were_t
     assert built(Maglev(Means()), targets, table).choose(b"key", targets[:2]) is targets[2]
 
 
+@pytest.mark.parametrize("ids", [(1, 2, 3), (3, 1, 2), (7, 40, 32_000)], ids=["all", "in any order", "far apart"])
+def test_ids_may_be_any(ids: tuple[int, ...]) -> None:
+    targets = make([1, 1, 1])
+    for target, number in zip(targets, ids, strict=True):
+        target.id = number
+    table = array("I", [*ids, *ids, 39, 33_000]).tobytes()
+    policy = built(Maglev(Means()), targets, table)
+    assert {policy.choose(key, ()) for key in keys(200)} == set(targets)
+
+
 def test_maglev_has_none_when_all_were_tried_or_nobody_is_there() -> None:
     targets = make([1, 1])
     policy = built(Maglev(Means()), targets)

@@ -10,7 +10,7 @@ import pytest
 
 from nlb.balance.policy import Means
 from nlb.balance.random_two import RandomTwo
-from nlb.balance.round_robin import schedule
+from nlb.balance.round_robin import one_round
 from tests.unit.balance.box import Worker, built, chosen, make
 
 
@@ -43,8 +43,8 @@ def test_of_a_and_b_the_less_loaded_wins(sessions: list[int], weights: list[int]
     targets = make(weights, workers=1)
     for target, count in zip(targets, sessions, strict=True):
         target.rows[0][target.id] = count  # type: ignore[index]
-    laid_out = schedule(targets, weights)
-    a, b = (laid_out.index(target) / len(laid_out) for target in targets[:2])
+    turns = one_round(weights)
+    a, b = (turns.index(place) / len(turns) for place in (0, 1))
     assert chosen(built(RandomTwo(Means(random=draws(a, b))), targets), 1) == winner
 
 

@@ -249,10 +249,11 @@ def test_addresses_without_room_are_told_once(desk: Desk) -> None:
     desk.start(asked)
     none = expand(asked, desk.naming.found())
     too_many = Expanded(none.asked, none.names, none.found, none.config, 7)
-    for _ in range(3):
-        desk.naming.follow(too_many)
-    assert [event["text"] for event in desk.events.ring if "room" in event["text"]] == [
-        "7 addresses of names are not used: there is no room for so many targets"
+    for expanded in (too_many, too_many, none, none):
+        desk.naming.follow(expanded)
+    assert [(event["level"], event["text"]) for event in desk.events.ring if "room" in event["text"]] == [
+        ("error", "7 addresses of names are not used, for want of room for more targets"),
+        ("info", "0 addresses of names are not used, for want of room for more targets"),
     ]
 
 

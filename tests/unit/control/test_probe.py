@@ -270,6 +270,38 @@ def test_no_answer_in_time_is_a_failure(play: Make) -> None:
     assert it.hung_up()
 
 
+def stood_still(it: Play, until: float) -> None:
+    """The loop comes to its deadlines only then."""
+    it.loop.now = 1000 + until
+    it.loop.until(until)
+
+
+@pytest.mark.parametrize(("until", "late_at"), [(1.05, 1.05), (1.4, 1.8), (9.0, 10.0)])
+def test_the_time_in_which_we_stood_still_is_given_back_once(play: Make, until: float, late_at: float) -> None:
+    it = play(timeout=1)
+    it.listen()
+    it.prober.start()
+    it.loop.until(0)
+    stood_still(it, until)
+    if late_at > until:
+        it.loop.until(late_at - 0.01)
+        assert not it.reports
+    it.loop.until(late_at)
+    assert it.reports == [(late_at, False, "no answer in 1 s")]
+
+
+def test_an_answer_in_the_time_given_back_counts(play: Make) -> None:
+    it = play(timeout=1)
+    it.listen()
+    it.prober.start()
+    it.loop.until(0)
+    stood_still(it, 3.0)
+    it.loop.ready()
+    assert it.reports == [(3.0, True, "connected")]
+    it.loop.until(4.5)
+    assert len(it.reports) == 1
+
+
 def test_a_late_answer_is_not_heard(play: Make) -> None:
     it = play()
     it.listen()

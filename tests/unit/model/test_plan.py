@@ -38,6 +38,13 @@ BASE = read(WEB + GROUP)
             ["group web: weight of b 1 -> 3"],
         ),
         (
+            WEB
+            + GROUP.replace(
+                '"b=10.0.0.2:80"', '{ name = "b", address = "10.0.0.2:80", backup = true, max_connections = 9 }'
+            ),
+            ["group web: backup of b False -> True", "group web: max_connections of b default -> 9"],
+        ),
+        (
             WEB + GROUP.replace("10.0.0.2", "10.0.0.9"),
             [
                 "group web: add target b (10.0.0.9:80), weight 1",
