@@ -118,6 +118,7 @@ class Reporter:
         return self._summary(managed, leaving) | {
             "connect": _histogram(words, counters.CONNECT_TIMES, LATENCY),
             "first_byte": _histogram(words, counters.FIRST_BYTE_TIMES, LATENCY),
+            "queue": _histogram(words, counters.QUEUE_TIMES, LATENCY),
             "targets": [self.target(registration) for registration in [*managed.members.values(), *leaving]],
             "names": self._naming.facts(managed.name),
         }
@@ -135,6 +136,8 @@ class Reporter:
             "candidates": len(group.candidates),
             "retries": total(words, counters.RETRIES),
             "fail_open_picks": total(words, counters.FAIL_OPEN_PICKS),
+            "queued": total(words, counters.QUEUED),
+            "policy_failures": total(words, counters.POLICY_FAILURES),
             "targets": len(members),
             "usable": sum(member.target.usable for member in members),
             "sessions": sum(self._controller.sessions_of(member) for member in members),

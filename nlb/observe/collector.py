@@ -134,6 +134,8 @@ def _groups(groups: list[Facts]) -> Iterator[Metric]:
         (_gauge("nlb_group_candidates", "Targets that new work may go to.", "group"), "candidates"),
         (_gauge("nlb_group_fail_open", told, "group"), "fail_open"),
         (_counter("nlb_group_fail_open_picks", "Choices made while failing open.", "group"), "fail_open_picks"),
+        (_gauge("nlb_group_queued_sessions", "Sessions that wait for room at a target.", "group"), "queued"),
+        (_counter("nlb_group_policy_failures", "Choices that an own policy failed at.", "group"), "policy_failures"),
         (_counter("nlb_group_retries", "Further targets tried after a failed connect.", "group"), "retries"),
     ):
         for row in groups:
@@ -145,9 +147,12 @@ def _groups(groups: list[Facts]) -> Iterator[Metric]:
     first_byte = _histogram(
         "nlb_first_byte_duration_seconds", "From the connect until the target's first byte.", "group"
     )
+    queue = _histogram("nlb_queue_duration_seconds", "In the queue, with a place at the end or without.", "group")
     for row in groups:
+        _fill(queue, row["name"], row["queue"], LATENCY)
         _fill(connect, row["name"], row["connect"], LATENCY)
         _fill(first_byte, row["name"], row["first_byte"], LATENCY)
+    yield queue
     yield connect
     yield first_byte
 

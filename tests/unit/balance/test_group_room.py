@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlb.balance.group import Group
@@ -117,6 +117,7 @@ def test_a_limit_may_come_and_go() -> None:
 
 
 @pytest.mark.parametrize("policy", ["round_robin", "least_connections", "random_two", "maglev", "source_ip"])
+@settings(deadline=None)
 @given(
     limits=st.lists(st.one_of(st.none(), st.integers(1, 3)), min_size=1, max_size=6),
     steps=st.lists(st.tuples(st.sampled_from("+++-"), st.integers(0, 99), st.integers(0, 5)), max_size=40),

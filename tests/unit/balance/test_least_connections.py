@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlb.balance.least_connections import CORRECTIONS, LeastConnections
@@ -32,6 +32,7 @@ def together(weights: list[int], workers: int) -> list[Worker]:
 # --- one worker
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.lists(st.integers(-3, 10), max_size=150))
 def test_every_choice_is_a_least_loaded_target(weights: list[int], steps: list[int]) -> None:
     """Steps below 0 are arrivals; others end the session at that place."""
@@ -178,6 +179,7 @@ def test_without_candidates_there_is_none() -> None:
 # --- several workers
 
 
+@settings(deadline=None)
 @given(
     weights=WEIGHTS,
     workers=st.integers(2, 4),
@@ -212,6 +214,7 @@ def test_a_choice_is_only_worse_by_what_others_ended_since_the_last_look(
         assert (target.sessions - 1) / target.weight == least, "after a look everything is known"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10), st.lists(st.integers(0, 3), max_size=80))
 def test_however_arrivals_fall_on_workers_no_two_targets_differ_by_more_than_one(count: int, turns: list[int]) -> None:
     box = together([1] * count, 4)

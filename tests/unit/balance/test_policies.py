@@ -6,7 +6,7 @@ from array import array
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlb.balance.policies import POLICIES
@@ -28,6 +28,7 @@ def test_the_words_of_the_config_are_the_policies_that_there_are() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("max_load", [None, 1.25])
+@settings(deadline=None)
 @given(
     weights=st.lists(st.integers(1, 20), max_size=6),
     tried=st.sets(st.integers(0, 5)),
@@ -46,6 +47,7 @@ def test_whoever_is_chosen_is_a_candidate_that_was_not_tried(
 
 
 @pytest.mark.parametrize("name", ALL)
+@settings(deadline=None)
 @given(steps=st.lists(st.tuples(st.sampled_from("+++-?b"), st.integers(0, 7)), max_size=60))
 def test_nothing_that_comes_and_goes_breaks_one(name: str, steps: list[tuple[str, int]]) -> None:
     targets = make([1, 2, 3, 1, 1, 2, 5], workers=2)

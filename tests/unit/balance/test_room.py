@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlb.balance.room import Room
@@ -132,6 +132,7 @@ def test_looks_go_round_when_there_are_more_than_one_look_asks() -> None:
     assert [names(room.look(2)) for _ in range(3)] == ["", "", "e"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.none(), st.integers(1, 3)), min_size=1, max_size=6),
     st.lists(

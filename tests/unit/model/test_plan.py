@@ -83,6 +83,7 @@ BASE = read(WEB + GROUP)
         "a target more",
         "a target less",
         "a weight",
+        "a limit",
         "another address is another target",
         "a policy",
         "a health check",
