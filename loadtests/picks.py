@@ -26,7 +26,7 @@ from nlb.observe.counters import ACTIVE, Row
 
 FEW, MANY = 10, 10_000
 WORKERS = 2
-PER_TARGET = 10  # sessions that each worker has with a target
+PER_TARGET = 20  # sessions that each worker has with a target
 PICKS = 40_000
 BATCH = 200
 ROUNDS = 5

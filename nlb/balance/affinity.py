@@ -75,7 +75,8 @@ class Maglev(Policy):
         return target
 
     def left(self, target: Target) -> None:
-        self._sessions -= 1
+        if self._sessions:  # it may have been none of them: of a target that is no candidate any more
+            self._sessions -= 1
 
     def full(self, target: Target) -> None:
         self.left(target)

@@ -114,7 +114,8 @@ class LeastConnections(Policy):
                 passed.append(heappop(heap))
                 continue
             sessions += 1
-            self._now = due = seat.due
+            # Turns that were missed, because the target was busier than others, are not made up for.
+            self._now = due = max(seat.due, self._now)
             seat.due = due = due + seat.step
             seat.sessions = sessions
             seat.entry = entry = (sessions / seat.weight, due, seat.number, seat)

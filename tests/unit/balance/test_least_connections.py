@@ -97,6 +97,21 @@ def test_a_newcomer_does_not_make_up_for_turns_that_it_missed() -> None:
     assert sorted(names) == ["a", "a", "b", "b", "c", "c"]
 
 
+def test_a_target_that_was_busy_for_long_does_not_make_up_for_turns_either() -> None:
+    worker = alone([1, 1, 1])
+    worker.serves(3)
+    for _ in range(300):
+        worker.ends(-1)  # c's; a and b have one each
+        worker.takes()
+    for _ in range(3):
+        worker.ends(0)
+    names = ""
+    for _ in range(9):
+        names += worker.takes().name
+        worker.ends(0)
+    assert max(Counter(names).values()) <= 4
+
+
 def test_a_rebuild_does_not_begin_the_turns_anew() -> None:
     targets = make([1, 1, 1, 1], workers=1)
     worker = Worker(LeastConnections(Means()), targets)
