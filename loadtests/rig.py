@@ -58,7 +58,7 @@ def wait_for_port(port: int, seconds: float = 10) -> None:
 def running(command: list[str], core: int, cwd: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A program pinned to a core; ended, and waited for, at the end."""
     process = subprocess.Popen(
-        ["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=cwd
+        ["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=cwd
     )
     try:
         yield process

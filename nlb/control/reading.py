@@ -6,7 +6,6 @@ while probes and the admin socket need it for every system call, and all of them
 
 from __future__ import annotations
 
-import gc
 import pickle
 import subprocess
 import sys
@@ -37,12 +36,7 @@ def read_aside(path: str) -> bytes:
 
 def unpacked(packed: bytes) -> tuple[Config, str]:
     """The config and the hash of its text. Raises NlbError with every mistake."""
-    # Thousands of objects that are all to stay: the collector would look at them again and again, for 100 ms.
-    gc.disable()
-    try:
-        found: Found = pickle.loads(packed)  # from our own child, which ran our own code
-    finally:
-        gc.enable()
+    found: Found = pickle.loads(packed)  # from our own child, which ran our own code
     if isinstance(found, str):
         raise NlbError(found)
     return found

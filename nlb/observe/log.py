@@ -44,6 +44,7 @@ class Log:
         self._lines: deque[bytes] = deque()
         self._size = 0
         self._flush_at = _BUFFER
+        self._waits = False  # the last flush left some: looking at them all again for each event is dear
         self._stuck: int | None = None  # lines that had been dropped when writing failed
 
     def open(self, form: str, place: str) -> None:
@@ -64,9 +65,10 @@ class Log:
         self._add(layout.line(self._form, seconds, values))
 
     def event(self, seconds: float, level: str, kind: str, text: str, facts: Mapping[str, Any]) -> None:
-        """An event, which is written at once."""
+        """An event, which is written at once; behind lines that wait for a stuck reader it waits with them."""
         self._add(lines.event(self._form, seconds, level, kind, text, facts))
-        self.flush()
+        if not self._waits:
+            self.flush()
 
     def flush(self, patience: float = 0.0) -> None:
         """Write what is taken now, or as long as some of it is every `patience` seconds."""
@@ -78,6 +80,7 @@ class Log:
         except OSError as error:
             why = os.strerror(error.errno or 0)
         self._size = sum(map(len, self._lines))
+        self._waits = bool(self._lines)
         self._flush_at = self._size + _BUFFER
         if why:
             self._fails(why)
