@@ -48,8 +48,6 @@ class AdminError(NlbError):
     """An admin request that cannot be done: an unknown target, a bad value. Nothing was changed."""
 
 
-PHASES = ("accept", "preface", "request", "pick", "connect", "response", "data")
-
 # phase/cause -> what it means and what to look at first. The order is the order of the words in a worker's
 # counters, shared by processes of one version only, so a new outcome may be put wherever it reads best.
 OUTCOMES: dict[str, str] = {

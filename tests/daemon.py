@@ -18,6 +18,20 @@ from tests.waiting import until
 PATIENCE = 20.0
 
 
+def call(port: int) -> socket.socket:
+    """A client's connection."""
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def answer(port: int) -> bytes:
+    """All that a target says on a connection of its own."""
+    got = b""
+    with call(port) as sock:
+        while data := sock.recv(65536):
+            got += data
+    return got
+
+
 class Daemon:
     """One running nlb. `ports` are the listeners' ports, by name."""
 

@@ -221,11 +221,6 @@ class Loop:
         except BlockingIOError:
             pass  # the pipe is full of wake-ups already
 
-    @property
-    def wake_fd(self) -> int:
-        """For `signal.set_wakeup_fd`."""
-        return self._wake_write
-
     def run(self) -> None:
         """Turn until `stop()`."""
         self._running = True

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import PATIENCE, Daemon, daemon
+from tests.daemon import PATIENCE, Daemon, answer, call, daemon
 from tests.targets import Target, echo, say
 from tests.waiting import until
 
@@ -32,18 +32,6 @@ def listener(name: str, group: str, bind: str = "127.0.0.1:0", more: str = "") -
 def group(name: str, targets: dict[str, int], more: str = "") -> str:
     lines = ", ".join(f'"{target}=127.0.0.1:{port}"' for target, port in targets.items())
     return f'[[target_group]]\nname = "{name}"\ntargets = [{lines}]\n{more}\n'
-
-
-def call(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-
-
-def answer(port: int) -> bytes:
-    got = b""
-    with call(port) as sock:
-        while data := sock.recv(65536):
-            got += data
-    return got
 
 
 def speak(sock: socket.socket, word: bytes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -17,7 +16,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from tests.daemon import PATIENCE, Daemon, daemon
+from tests.daemon import PATIENCE, Daemon, answer, call, daemon
 from tests.targets import Target, echo, endless, say
 from tests.waiting import until
 
@@ -32,19 +31,6 @@ def config(targets: list[Target], group: str = "", listener: str = "", weights: 
         f'[[listener]]\nname = "in"\nbind = "127.0.0.1:0"\n{listener}\n'
         f'[[target_group]]\nname = "out"\ntargets = [{", ".join(lines)}]\n{group}\n'
     )
-
-
-def call(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-
-
-def answer(port: int) -> bytes:
-    """All that a target says on a connection of its own."""
-    got = b""
-    with call(port) as sock:
-        while data := sock.recv(65536):
-            got += data
-    return got
 
 
 @pytest.fixture
