@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ORDER: list[tuple[str, ...]] = [
     ("errors",),
     ("model",),
-    ("balance", "shield", "http1"),
+    ("balance", "shield"),
+    ("http1",),
     ("net",),
     ("observe",),
     ("proxy", "kernel"),
@@ -36,8 +37,10 @@ PURE = (
     "nlb.net.proxy_protocol",
     "nlb.observe.counters",
     "nlb.control.inherited",
+    "nlb.observe.access",
     "nlb.observe.lines",
     "nlb.control.names",
+    "nlb.control.pace",
     "nlb.control.expand",
 )
 IMPURE = {"socket", "ssl", "select", "selectors", "time", "os", "threading", "subprocess", "logging", "random"}

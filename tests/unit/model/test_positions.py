@@ -207,6 +207,60 @@ def test_lines_and_columns_count_from_1_and_what_is_absent_is_where_it_would_be(
     assert places.line_column(places.value(path)) == at_value
 
 
+NESTED = {
+    "tables": """[[listener]]
+[[listener.rule]]
+path = "/a"
+[[listener.rule]]
+[listener.rule.redirect]
+path = "/b"
+[[listener]]
+[[listener.rule]]
+[listener.rule.redirect]
+status = 301
+path = "/c"
+[listener.rule.header]
+X-A = ["1", "2"]
+""",
+    "inline tables": """[[listener]]
+rule = [{ path = "/a" }, { redirect = { path = "/b" } }]
+[[listener]]
+rule = [{ redirect = { status = 301,
+  path = "/c" }, header = { X-A = ["1", "2"] } }]
+""".replace("301,\n ", "301,"),
+    "dotted keys": """[[listener]]
+[[listener.rule]]
+path = "/a"
+[[listener.rule]]
+redirect.path = "/b"
+[[listener]]
+[[listener.rule]]
+redirect.status = 301
+redirect . path = "/c"
+header."X-A" = ["1", "2"]
+""",
+}
+
+
+@pytest.mark.parametrize("text", NESTED.values(), ids=NESTED.keys())
+def test_what_is_in_the_tables_of_a_table_is_found(text):
+    data = tomli.loads(text)
+    places = Positions(text)
+    for path, written in {
+        ("listener", 0, "rule", 0, "path"): '"/a"',
+        ("listener", 0, "rule", 1, "redirect", "path"): '"/b"',
+        ("listener", 1, "rule", 0, "redirect", "status"): "301",
+        ("listener", 1, "rule", 0, "redirect", "path"): '"/c"',
+        ("listener", 1, "rule", 0, "header", "X-A", 1): '"2"',
+    }.items():
+        value = data
+        for part in path:
+            value = value[part]
+        assert str(value) == written.strip('"')
+        assert text[places.value(path) :].startswith(written), path
+    check(text)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "line", "before"),
     [
