@@ -26,6 +26,8 @@ NOTHING = BlockingIOError(errno.EAGAIN, "nothing there")
 # Turns that anything scripted here may need; a handler that changes nothing would be told for ever.
 _MANY_TURNS = 1000
 
+_MUTED = -1
+
 _numbers = count(1000)  # of descriptors, beyond those that the process has
 
 
@@ -47,6 +49,9 @@ class End:
         self.closed = False
         self.reset_sent = False  # the close was a reset
         self.reads = 0
+        self.taken = 0  # bytes that were read
+        self.refuses_more = False  # whatever is sent from now on fails, and nothing else shows that
+        self._heard = 0
         self._error = 0
         self._gone = False  # the peer takes nothing more
         self._linger_reset = False
@@ -71,6 +76,12 @@ class End:
         """The peer reads, which makes room for so many bytes."""
         self.room += size
 
+    def heard(self) -> bytes:
+        """What the peer received since this was asked last."""
+        heard = bytes(self.got[self._heard :])
+        self._heard = len(self.got)
+        return heard
+
     @property
     def fate(self) -> str:
         """What the peer sees in the end: open, ended (half-closed), closed, reset."""
@@ -86,8 +97,11 @@ class End:
     def setblocking(self, flag: bool) -> None:
         assert not flag
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:
         self._must_be_open()
+        if flags:
+            assert flags == socket.MSG_PEEK
+            return self._peek(size)
         self.reads += 1
         if not self.says:
             raise BlockingIOError(errno.EAGAIN, "nothing to read")
@@ -102,11 +116,19 @@ class End:
             raise first
         if len(first) > size:
             self.says.appendleft(first[size:])
+        self.taken += min(size, len(first))
         return first[:size]
+
+    def _peek(self, size: int) -> bytes:
+        if not self.says:
+            raise BlockingIOError(errno.EAGAIN, "nothing to read")
+        if isinstance(self.says[0], OSError):
+            raise self.says[0]
+        return self.says[0][:size]
 
     def send(self, data: bytes) -> int:
         self._must_be_open()
-        if self._gone:
+        if self._gone or self.refuses_more:
             raise BrokenPipeError(errno.EPIPE, "nobody reads")
         assert not self.told_end, "sent after the end"
         size = min(len(data), self.room, self.at_most)
@@ -133,9 +155,11 @@ class End:
             self._linger_reset = True
 
     def close(self) -> None:
+        """The kernel resets a connection that is closed with bytes of the peer unread; what the peer has not read yet
+        of ours is lost with it."""
         if not self.closed:
             self.closed = True
-            self.reset_sent = self._linger_reset
+            self.reset_sent = self._linger_reset or any(isinstance(said, bytes) and said for said in self.says)
 
     def _must_be_open(self) -> None:
         if self.closed:
@@ -193,6 +217,9 @@ class Door:
             raise first
         return first
 
+    def getsockname(self) -> tuple[str, int]:
+        return ("192.0.2.1", 80)
+
     def close(self) -> None:
         self.closed = True
 
@@ -221,6 +248,7 @@ class HandWatch:
 
     def mute(self) -> None:
         self.muted = True
+        self.events = _MUTED
 
     def forget(self) -> None:
         if self.fd >= 0:
@@ -271,6 +299,10 @@ class HandLoop:
 
     def close_later(self, closable: Any) -> None:
         self._closing.append(closable)
+
+    @property
+    def known(self) -> list[End | Door]:
+        return list(self._kernel.values())
 
     @property
     def deadlines(self) -> list[float]:

@@ -40,6 +40,11 @@ class Target:
             except OSError:
                 pass
 
+    @property
+    def connections(self) -> int:
+        """Open ones."""
+        return len(self._open)
+
     def __enter__(self) -> Target:
         return self
 

@@ -11,7 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nlb.admin import verbs
-from nlb.admin.params import Param, one_of, read_name, read_number, read_text, read_time, whole
+from nlb.admin.params import (
+    Param,
+    one_of,
+    read_headers,
+    read_name,
+    read_number,
+    read_source,
+    read_text,
+    read_time,
+    read_url,
+    whole,
+)
 from nlb.admin.phrases import Facts
 from nlb.admin.verbs import Controller, Reply
 from nlb.errors import AdminError
@@ -40,6 +51,7 @@ class Command:
     run: Callable[[Any, Facts, Reply], None]
     changes: bool = False  # then `values["who"]` is the name of the user who asks
     slow: bool = False  # answered when every worker has taken it in
+    more: str = ""  # what its own help says beside `help`
 
     def read(self, args: object) -> Facts:
         """The value of every parameter, from the arguments of a request."""
@@ -64,7 +76,7 @@ class Command:
 
 def execute(controller: Controller, verb: object, args: object, who: Callable[[], str], reply: Reply) -> None:
     """Do what a request asks for. `who` tells the asking user's name and is called only for changes."""
-    command = COMMANDS.get(verb) if isinstance(verb, str) else None
+    command = COMMANDS.get(verb, APART.get(verb)) if isinstance(verb, str) else None
     if command is None:
         wanted = str(verb)[:40]
         hint = did_you_mean(wanted, COMMANDS) or f"; there are: {', '.join(COMMANDS)}"
@@ -96,6 +108,7 @@ _ALL = (
         "Every target: what you want, what probes saw, what it does.",
         (_GROUP, _ONE_TARGET),
         verbs.targets,
+        more="Sessions are those that it has now; in a group of protocol http they are requests under way.",
     ),
     Command("health", "What a target's last probes said, one by one.", (_TARGET,), verbs.health),
     Command("listeners", "Where nlb listens and what came in.", (), verbs.listeners),
@@ -184,7 +197,15 @@ _ALL = (
         ),
         verbs.sessions,
     ),
-    Command("errors", "How sessions ended, by count, and what each ending means.", (_ONE_LISTENER,), verbs.errors),
+    Command(
+        "requests",
+        "What rules of http listeners did, by the answers' status.",
+        (_ONE_LISTENER,),
+        verbs.requests,
+        more="`none` are those whose client left before it had an answer. Below, requests that had something odd about "
+        "them; `nlb ctl errors` says how requests ended.",
+    ),
+    Command("errors", "How sessions and requests ended, what each ending means.", (_ONE_LISTENER,), verbs.errors),
     Command(
         "events",
         "What happened: targets, groups, workers, operators, reloads.",
@@ -204,3 +225,25 @@ _ALL = (
 )
 
 COMMANDS: dict[str, Command] = {command.verb: command for command in _ALL}
+
+# What is a command of `nlb` itself, and none of `nlb ctl`.
+_EXPLAIN = Command(
+    "explain",
+    "What becomes of a request, and why.",
+    (
+        Param(
+            "url",
+            "what a client would ask for, such as http://api.example.com/v1/x, or tcp://HOST:PORT",
+            read_url,
+            "URL",
+            argument=True,
+            required=True,
+        ),
+        Param("method", "Of the request.", read_name, "METHOD", default="GET"),
+        Param("header", "A line of its head, 'Name: value'; as often as you like.", read_headers, "HEADER", many=True),
+        Param("source", "The address of the client: IP or IP:PORT.", read_source, "ADDRESS"),
+        replace(_ONE_LISTENER, help="At this listener. Default: the one on the URL's port, or the only one."),
+    ),
+    verbs.explain,
+)
+APART: dict[str, Command] = {_EXPLAIN.verb: _EXPLAIN}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nlb.control import inquiry
 from nlb.model.nearest import did_you_mean
 from nlb.model.units import parse_duration
 
@@ -32,6 +33,7 @@ class Param:
     required: bool = False
     words: tuple[str, ...] = ()  # all that it may be, where those are few
     names: str = ""  # whose name it is: target, group or listener
+    many: bool = False  # an option that may be given several times: `read` gets the list
 
 
 def read_text(written: object) -> str:
@@ -48,6 +50,27 @@ def read_name(written: object) -> str:
     if not (name := read_text(written)):
         raise ValueError("an empty name names nothing")
     return name
+
+
+def read_url(written: object) -> str:
+    if not isinstance(written, str):
+        raise ValueError(f"{written!r} is not a text")
+    inquiry.parse_url(written)
+    return written
+
+
+def read_source(written: object) -> str:
+    """An address that a client may have."""
+    inquiry.parse_source(text := read_text(written))
+    return text
+
+
+def read_headers(written: object) -> list[str]:
+    """Lines of a head."""
+    if not isinstance(written, (list, tuple)) or not all(isinstance(line, str) for line in written):
+        raise ValueError("must be a list of texts such as 'X-Canary: 1'")
+    inquiry.check_headers(written)
+    return list(written)
 
 
 def read_time(written: object) -> float:

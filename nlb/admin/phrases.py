@@ -8,11 +8,18 @@ from __future__ import annotations
 from time import localtime, strftime
 from typing import Any
 
+from nlb.http1.desync import CLASS_OF
 from nlb.model.units import format_duration
+from nlb.observe.counters import STATUSES
 
 # A piece of a controller's snapshot: plain JSON data.
 Facts = dict[str, Any]
 
+# Endings that nobody needs to look into.
+IN_ORDER = ("data/done", "request/redirect", "request/fixed_response", "request/idle")
+
+# Classes of statuses in the order in which people read them.
+CODES = (*STATUSES[1:], STATUSES[0])
 
 _DRAIN_ENDED = {"empty": "drained", "timeout": "drain time ran out"}
 
@@ -41,7 +48,7 @@ def not_ready(snapshot: Facts) -> str:
         return "no listener is configured"
     if not any(worker["state"] == "running" for worker in snapshot["workers"]):
         return "no worker is running"
-    served = {listener["group"] for listener in snapshot["listeners"]}
+    served = {group for listener in snapshot["listeners"] for group in listener["groups"]}
     groups = [group for group in snapshot["groups"] if group["name"] in served]
     if waiting := [group["name"] for group in groups if group["waiting"]]:
         return f"waiting for first verdicts of group {', '.join(waiting)}"
@@ -113,22 +120,59 @@ def usable(targets: list[Facts]) -> str:
     return f"{sum(target['usable'] for target in targets)} of {len(targets)}"
 
 
+def groups(row: Facts) -> str:
+    """Where a listener forwards to: 'web and 2 more'."""
+    more = len(row["groups"]) - 1
+    return f"{row['group']} and {more} more" if more else str(row["group"])
+
+
+def per_second(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1f}"
+
+
+def reused(group: Facts) -> str:
+    """How many of an http group's requests found an open connection: '97.8 %'."""
+    hits, misses = group["pool_hits"], group["pool_misses"]
+    return f"{100 * hits / (hits + misses):.1f} %" if hits + misses else "-"
+
+
 def outcomes(listeners: list[Facts], meanings: dict[str, str]) -> list[Facts]:
-    """How sessions ended, most frequent first: the outcome, its count, its meaning, the count of each listener."""
-    shares: dict[str, dict[str, int]] = {}
+    """How sessions and requests ended, most frequent first: how many of each, what it means, and of which listeners."""
+    rows: dict[str, Facts] = {}
     for listener in listeners:
-        for outcome, count in listener["outcomes"].items():
-            shares.setdefault(outcome, {})[listener["name"]] = count
-    rows = [
+        for what, ended in (("sessions", listener["outcomes"]), ("requests", listener.get("exchanges", {}))):
+            for outcome, count in ended.items():
+                meaning = meanings.get(outcome, "")
+                row = {"outcome": outcome, "sessions": 0, "requests": 0, "meaning": meaning, "listeners": {}}
+                row = rows.setdefault(outcome, row)
+                row[what] += count
+                row["listeners"].setdefault(listener["name"], {"sessions": 0, "requests": 0})[what] = count
+    return sorted(rows.values(), key=lambda row: (-row["sessions"] - row["requests"], row["outcome"]))
+
+
+def routes(listeners: list[Facts]) -> list[Facts]:
+    """What rules of http listeners did: requests by the class of the status that the client got, every class."""
+    return [
         {
-            "outcome": outcome,
-            "count": sum(by_listener.values()),
-            "meaning": meanings.get(outcome, ""),
-            "listeners": by_listener,
+            "listener": listener["name"],
+            "rule": route["rule"],
+            "group": route["group"],
+            "requests": sum(route["statuses"].values()),
+            "statuses": {status: route["statuses"].get(status, 0) for status in CODES},
         }
-        for outcome, by_listener in shares.items()
+        for listener in listeners
+        for route in listener.get("routes", ())
     ]
-    return sorted(rows, key=lambda row: (-row["count"], row["outcome"]))
+
+
+def desync(listeners: list[Facts]) -> list[Facts]:
+    """Requests that had something odd about them, most frequent first."""
+    rows = [
+        {"listener": listener["name"], "class": CLASS_OF[reason], "reason": reason, "count": count}
+        for listener in listeners
+        for reason, count in listener.get("desync", {}).items()
+    ]
+    return sorted(rows, key=lambda row: (-row["count"], row["listener"], row["reason"]))
 
 
 def ago(seconds: float) -> str:

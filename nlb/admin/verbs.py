@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from nlb.admin import phrases
 from nlb.admin.phrases import Facts
+from nlb.control.inquiry import Inquiry, parse_source, parse_url
 from nlb.errors import OUTCOMES, AdminError
 from nlb.model.nearest import did_you_mean
 
@@ -34,6 +35,8 @@ class Controller(Protocol):
     def config(self) -> Facts: ...
 
     def events(self) -> list[Facts]: ...
+
+    def explain(self, asked: Inquiry, /) -> Facts: ...
 
     def set_admin(
         self, target: str, state: str, reason: str, timeout: float | None, /, *, who: str, lasts: float | None
@@ -69,7 +72,7 @@ def status(controller: Controller, values: Facts, reply: Reply) -> None:
 
 def _summary(group: Facts) -> Facts:
     """A group in figures, as it is in a status."""
-    summary = {name: fact for name, fact in group.items() if name not in ("connect", "first_byte")}
+    summary = {name: fact for name, fact in group.items() if name not in ("connect", "first_byte", "durations")}
     return summary | {"targets": len(group["targets"])}
 
 
@@ -98,6 +101,16 @@ def errors(controller: Controller, values: Facts, reply: Reply) -> None:
     facts = controller.status()
     chosen = _chosen(facts["listeners"], "listener", values["listener"])
     reply({"now": facts["now"], "outcomes": phrases.outcomes(chosen, OUTCOMES)})
+
+
+def requests(controller: Controller, values: Facts, reply: Reply) -> None:
+    snapshot = controller.snapshot()
+    chosen = _chosen(snapshot["listeners"], "listener", values["listener"])
+    http = [row for row in chosen if row["protocol"] == "http"]
+    if not http:
+        who = "no listener speaks http" if values["listener"] is None else f"'{values['listener']}' does not speak http"
+        raise AdminError(f"{who}: there are only sessions, which `nlb ctl listeners` and `nlb ctl errors` count")
+    reply({"now": snapshot["now"], "routes": phrases.routes(http), "desync": phrases.desync(http)})
 
 
 def sessions(controller: Controller, values: Facts, reply: Reply) -> None:
@@ -157,6 +170,22 @@ def events(controller: Controller, values: Facts, reply: Reply) -> None:
     reply({"now": time(), "events": told, "last": last, "missed": after is not None and not seen})
 
 
+def explain(controller: Controller, values: Facts, reply: Reply) -> None:
+    reply({"now": time(), **controller.explain(inquiry_of(values))})
+
+
+def inquiry_of(values: Facts) -> Inquiry:
+    """From the values of the parameters."""
+    source = values["source"]
+    return Inquiry(
+        parse_url(values["url"]),
+        values["method"],
+        tuple(values["header"] or ()),
+        None if source is None else parse_source(source),
+        values["listener"],
+    )
+
+
 def watch(controller: Controller, values: Facts, reply: Reply) -> None:
     snapshot = controller.snapshot()
     groups = _chosen(snapshot["groups"], "group", values["group"])
@@ -166,11 +195,16 @@ def watch(controller: Controller, values: Facts, reply: Reply) -> None:
         {
             **{name: snapshot[name] for name in ("version", "now", "state")},
             "not_ready": phrases.not_ready(snapshot),
-            "listeners": [row for row in snapshot["listeners"] if row["group"] in names],
+            "listeners": [_without_routes(row) for row in snapshot["listeners"] if set(names) & set(row["groups"])],
             "groups": [_summary(group) for group in groups],
             "targets": rows[: values["limit"]],
         }
     )
+
+
+def _without_routes(listener: Facts) -> Facts:
+    """There may be thousands."""
+    return {name: fact for name, fact in listener.items() if name != "routes"}
 
 
 def _set_admin(controller: Controller, state: str, values: Facts, timeout: float | None, reply: Reply) -> None:

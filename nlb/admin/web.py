@@ -34,6 +34,9 @@ PATIENCE = 2.0
 
 EVENTS_SHOWN = 50
 
+# Rules of http listeners, of which there may be thousands; `nlb ctl requests` has them all.
+ROUTES_SHOWN = 200
+
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -87,6 +90,7 @@ def create_app(ask: Ask) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(size=phrases.size, ago=phrases.ago, at=phrases.at)
     app.jinja_env.filters.update(weight=phrases.weight, overrides=phrases.overrides)
+    app.jinja_env.filters.update(groups=phrases.groups, reused=phrases.reused)
 
     @app.before_request
     def only_reading() -> Response | None:
@@ -112,11 +116,17 @@ def create_app(ask: Ask) -> Flask:
     @app.get("/")
     def status() -> str:
         snapshot = ask()
+        routes = phrases.routes(snapshot["listeners"])
         return render_template(
             "status.html",
             **snapshot,
             not_ready=phrases.not_ready(snapshot),
             open_groups=[phrases.fail_open(group) for group in snapshot["groups"] if group["fail_open"]],
+            http_listeners=[row for row in snapshot["listeners"] if row["protocol"] == "http"],
+            routes=routes[:ROUTES_SHOWN],
+            more_routes=len(routes[ROUTES_SHOWN:]),
+            codes=phrases.CODES,
+            desync=phrases.desync(snapshot["listeners"]),
             outcomes=phrases.outcomes(snapshot["listeners"], OUTCOMES),
             latest=snapshot["events"][: -EVENTS_SHOWN - 1 : -1],
         )

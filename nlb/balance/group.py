@@ -108,11 +108,21 @@ class Group:
             self._limit()
         return changed
 
+    def admits(self, target: Target) -> bool:
+        """May somebody who wants just this target have it?"""
+        may = target.usable or (self.fail_open and target.eligible)
+        return may and (self._room is None or self._room.has(target))
+
     def stop_waiting(self) -> None:
         """The first verdict is late: go on without it, which is to fail open."""
         if self.waiting:
             self.waiting = False
             self.fail_open = _is_failing(self.candidates)
+
+    @property
+    def weights(self) -> Sequence[int]:
+        """What the candidates weigh now, in the same order: by their own weights, or all by slow start's."""
+        return self._weights
 
     def table(self) -> bytes:
         """What other processes may be handed for their `rebuild`; empty when the policy has nothing to share."""

@@ -35,6 +35,7 @@ EXIT_CODES = {
 COMMANDS = {
     "serve": "Run the load balancer.",
     "check": "Check a config file and say what would run.",
+    "explain": "What becomes of a request, and why.",
     "ctl": "Look at a running nlb, drain targets, change weights.",
     "demo": "Three web servers behind a balancer, to try things out.",
     "completion": "A script that lets the shell complete commands and names.",

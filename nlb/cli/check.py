@@ -18,16 +18,19 @@ import click
 
 from nlb.control import config_file
 from nlb.errors import OUTCOMES, ConfigError
+from nlb.http1.desync import CLASS_OF
 from nlb.model import doubts, places
 from nlb.model.address import DnsName
 from nlb.model.config import Config, HealthCheck, Listener, Target, TargetGroup
 from nlb.model.health_check import TLS
 from nlb.model.limits import PER_SESSION, RESERVED, max_connections
+from nlb.model.phrases import printable
 from nlb.model.units import format_duration
-from nlb.observe.counters import DURATION, LAG, LATENCY
+from nlb.observe.counters import DURATION, LAG, LATENCY, STATUSES
 
-# Targets of a group that are shown; `--json` has them all.
+# Targets of a group and rules of a listener that are shown; `--json` has them all.
 _SHOWN = 20
+_LONGEST = 300  # characters of the conditions of a rule, and of what it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ def summary(config: Config, box: Box) -> Iterator[str]:
     yield ""
     for listener in config.listeners:
         yield _listener_line(listener, box.sessions(config))
+        yield from _rule_lines(listener)
     for group in config.groups:
         yield ""
         yield _group_line(group)
@@ -111,13 +115,33 @@ def _listener_line(listener: Listener, default: int) -> str:
     most = listener.max_connections or default
     idle = format_duration(listener.idle_timeout)
     about = f"{listener.protocol}, at most {most} sessions, idle ones end after {idle}"
+    if listener.protocol == "http":
+        about += f", desync {listener.desync}, {_trust(listener)}"
     called = "" if listener.name == binds else f"{listener.name} on "
     return f"listener {called}{binds} -> group {listener.target_group} ({about})"
 
 
+def _trust(listener: Listener) -> str:
+    proxies = len(listener.trusted_proxies)
+    return f"trusts the proxies in {_count(proxies, 'network')}" if proxies else "trusts no proxy"
+
+
+def _rule_lines(listener: Listener) -> Iterator[str]:
+    """In the order in which they are tried. What fits none goes where the listener's own line says."""
+    shown = listener.rules[:_SHOWN]
+    width = max((len(rule.name) for rule in shown), default=0)
+    for rule in shown:
+        yield f"  rule {rule.name:{width}}  {printable(rule.when, _LONGEST)} -> {printable(rule.then, _LONGEST)}"
+    if len(listener.rules) > _SHOWN:
+        yield f"  and {len(listener.rules) - _SHOWN} more"
+
+
 def _group_line(group: TargetGroup) -> str:
     policy = f"{group.policy} by {group.hash_key}" if group.policy == "maglev" else group.policy
-    return f"group {group.name}: {_count(len(group.targets), 'target')}, {policy}, {_health(group.health_check)}"
+    about = f"{_count(len(group.targets), 'target')}, {policy}, {_health(group.health_check)}"
+    if group.protocol == "http":
+        about = f"http, {about}" + (f", sticky by {group.stickiness}" if group.stickiness else "")
+    return f"group {group.name}: {about}"
 
 
 def _health(check: HealthCheck) -> str:
@@ -149,13 +173,19 @@ def series(config: Config, workers: int) -> int:
     def histogram(bounds: tuple[float, ...]) -> int:
         return len(bounds) + 3  # a bucket for the rest, the sum and the count
 
-    per_listener = 5 + len(OUTCOMES) + histogram(DURATION)
-    per_group = 9 + 2 * histogram(LATENCY)
+    of_tcp = [outcome for outcome in OUTCOMES if not outcome.startswith(("request/", "response/"))]
+    per_listener = 5 + len(of_tcp) + histogram(DURATION)
+    per_http_listener = per_listener + 2 * len(OUTCOMES) - len(of_tcp) + len(CLASS_OF)
+    per_group = 11 + 3 * histogram(LATENCY)
+    per_http_group = per_group + 3 + histogram(LATENCY)
     per_target = 12
     per_worker = 8 + histogram(LAG)
-    listeners, groups = len(config.listeners), len(config.groups)
-    total = per_listener * listeners + per_group * groups + per_target * config.target_count + per_worker * workers
-    return round(total + 10, -1)
+    total = 10 + per_target * config.target_count + per_worker * workers
+    for listener in config.listeners:
+        total += per_http_listener if listener.protocol == "http" else per_listener
+        total += len(STATUSES) * sum(len(rule.forward) or 1 for rule in listener.rules)
+    total += sum(per_http_group if group.protocol == "http" else per_group for group in config.groups)
+    return round(total, -1)
 
 
 def too_many(config: Config, box: Box) -> Iterator[str]:

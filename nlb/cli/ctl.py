@@ -88,12 +88,12 @@ def _watch(talk: Talk, answer: Facts, interval: float, count: int | None) -> int
     return watching.watch(talk, answer, interval, count, sleep)
 
 
-def _checked(read: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+def _checked(read: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """Reads as the daemon will: a mistake is found before anything is asked."""
 
-    def callback(ctx: click.Context, parameter: click.Parameter, written: str | None) -> Any:
+    def callback(ctx: click.Context, parameter: click.Parameter, written: str | tuple[str, ...] | None) -> Any:
         try:
-            return None if written is None else read(written)
+            return None if written in (None, ()) else read(written)
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, parameter) from None
 
@@ -150,7 +150,7 @@ EXTRAS = {
 def _command(command: Command) -> click.Command:
     extra = EXTRAS.get(command.verb, Extra((), Talk.show))
     own = [option.name for option in extra.options]
-    params: list[click.Parameter] = [*map(_parameter, command.params), *extra.options]
+    params: list[click.Parameter] = [*map(parameter, command.params), *extra.options]
     # The group takes these two as well: people write them in both places.
     params += [
         click.Option(["--socket"], metavar="PATH", type=click.Path(), help="The daemon's admin socket."),
@@ -172,12 +172,12 @@ def _command(command: Command) -> click.Command:
         sys.exit(code)
 
     arguments = [f"{param.metavar} is {param.help}." for param in command.params if param.argument]
-    text = "\n\n".join([command.help, *arguments])
+    text = "\n\n".join([" ".join(filter(None, (command.help, command.more))), *arguments])
     name = command.verb.rpartition(" ")[2]
     return click.Command(name, params=params, callback=run, help=text, short_help=command.help)
 
 
-def _parameter(param: Param) -> click.Parameter:
+def parameter(param: Param) -> click.Parameter:
     about: dict[str, Any] = {
         "metavar": param.metavar if param.required or not param.argument else f"[{param.metavar}]",
         "callback": _checked(param.read),
@@ -186,7 +186,7 @@ def _parameter(param: Param) -> click.Parameter:
     if param.argument:
         return click.Argument([param.name], required=param.required, **about)
     default = "" if param.default in (None, "") else f" Default: {param.default}."
-    return click.Option([f"--{param.name}"], help=param.help + default, **about)
+    return click.Option([f"--{param.name}"], help=param.help + default, multiple=param.many, **about)
 
 
 _homes = {"": ctl} | {family: click.Group(family, help=text) for family, text in FAMILIES.items()}

@@ -16,10 +16,11 @@ nlb carries TCP connections from the addresses of its listeners to the targets o
 the config, probes the targets and answers `nlb ctl`; worker processes carry the traffic.
 
 `nlb serve` runs it. `nlb ctl` looks at a running one and tells it what to do; what an operator changes so survives
-reloads, restarts and the death of a worker. `nlb check` tells every mistake in a config file."""
+reloads, restarts and the death of a worker. `nlb check` tells every mistake in a config file, `nlb explain` what
+becomes of a request, and why."""
 
 ENVIRONMENT = {
-    "NLB_SOCKET": "The admin socket that `nlb ctl` asks, where --socket does not name one.",
+    "NLB_SOCKET": "The admin socket that `nlb ctl` and `nlb explain` ask, where --socket does not name one.",
     "RUNTIME_DIRECTORY, STATE_DIRECTORY": "Where `nlb serve` puts its admin socket and its state; systemd sets them.",
 }
 

@@ -30,6 +30,7 @@ from nlb.control.operator import Operator
 from nlb.control.orphans import Orphans
 from nlb.control.overrides import Overrides
 from nlb.control.reload import Reloader, Running
+from nlb.control.secret import secret
 from nlb.control.snapshot import Reporter
 from nlb.control.state import StateDir
 from nlb.control.supervisor import GRACE, Supervisor
@@ -94,14 +95,18 @@ class Server:
         self._orphans = Orphans(loop, events)
         admin_socket = self._admin_given or listen_admin(self._admin_path)
         self._admin = AdminServer(loop, admin_socket, None, on_knock=self._orphans.knocked)
-        overrides = remembered(config, events)
+        state = state_dir(config, events)
+        overrides = remembered(state, events)
         merged = merge(config, overrides.changes())
         web_socket = self._web_socket(config.admin.web)
         listening = self._listen(merged.config, workers)
         door = self._admin_path if orphans_serve_on else None
         self._naming = naming = Naming(loop, events, random.Random())
         config = naming.first(merged.config).config
-        self._supervisor = supervisor = Supervisor(loop, config, workers, limit, events, listening, self._orphans, door)
+        key = secret(state, os.urandom)
+        self._supervisor = supervisor = Supervisor(
+            loop, config, workers, limit, events, listening, self._orphans, door, key
+        )
         self._controller = controller = Controller(loop, config, supervisor, events, random.Random(), overrides)
         supervisor.decider = controller
         overrides.drop_void(merged.void)
@@ -110,7 +115,7 @@ class Server:
         naming.join(controller, self._reloader.renew)
         operator = Operator(controller, overrides, self._reloader)
         reporter = Reporter(controller, supervisor, running, overrides, naming)
-        desk = Desk(controller, operator, reporter, self._reloader, overrides)
+        desk = Desk(controller, operator, reporter, self._reloader, overrides, key)
         self._admin.controller = desk
         self._web = WebServer(web_socket, asker(desk)) if web_socket else None
         self._web_address = bound_to(web_socket) if web_socket else None
@@ -218,10 +223,15 @@ def open_logs(events: Events, log: Log) -> None:
     events.log.open(log.format, log.file)
 
 
-def remembered(config: Config, events: Events) -> Overrides:
+def state_dir(config: Config, events: Events) -> StateDir:
+    return StateDir(
+        config.admin.state_dir or places.state_dir(os.environ, os.getuid(), str(Path.home())), events.say
+    )
+
+
+def remembered(state: StateDir, events: Events) -> Overrides:
     """What the operator changed in earlier runs and has not ended since."""
-    folder = config.admin.state_dir or places.state_dir(os.environ, os.getuid(), str(Path.home()))
-    overrides = Overrides(StateDir(folder, events.say), events.say)
+    overrides = Overrides(state, events.say)
     for ended in overrides.expire(time()):
         events.say("info", "operator", f"{ended.label}: {ended} ended while nlb was down")
     return overrides

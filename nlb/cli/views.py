@@ -7,6 +7,7 @@ from typing import Any
 
 from nlb.admin import phrases
 from nlb.admin.phrases import Facts, ago, size
+from nlb.cli.explained import explained
 from nlb.cli.results import health
 from nlb.cli.tables import Block, Cell, Column, Table, titled
 
@@ -27,6 +28,9 @@ TONES = {
     "backing_off": "bad",
     "error": "bad",
 }
+
+# Of classes of statuses: what is the target's or our fault, and clients that were not answered.
+_CODE_TONES = {"5xx": "bad", "none": "warn"}
 
 
 def status(data: Facts) -> list[Block]:
@@ -84,16 +88,24 @@ def targets(data: Facts) -> list[Block]:
 
 
 def listeners(data: Facts) -> list[Block]:
-    table = titled("listener", "address", "protocol", "group", "#sessions", "#accepted", "#received", "#sent")
+    has_http = any("requests" in row for row in data["listeners"])
+    requests = ("#requests", "#requests/s") if has_http else ()
+    table = titled(
+        "listener", "address", "protocol", "group", "#sessions", "#accepted", *requests, "#received", "#sent"
+    )
     for row in data["listeners"]:
+        moved: tuple[str, ...] = ()
+        if has_http:
+            moved = (str(row.get("requests", "-")), phrases.per_second(row.get("requests_per_second")))
         table.rows.append(
             (
                 row["name"],
                 ", ".join(row["binds"]),
                 row["protocol"],
-                row["group"],
+                phrases.groups(row),
                 phrases.sessions(row),
                 str(row["accepted"]),
+                *moved,
                 size(row["received"]),
                 size(row["sent"]),
             )
@@ -173,11 +185,30 @@ def sessions(data: Facts) -> list[Block]:
 def errors(data: Facts) -> list[Block]:
     if not data["outcomes"]:
         return [Cell("no session has ended yet")]
-    table = titled("outcome", "#count", "listeners", "~meaning")
+    has_requests = any(row["requests"] for row in data["outcomes"])
+    table = titled("outcome", "#sessions", *(["#requests"] if has_requests else []), "listeners", "~meaning")
     for row in data["outcomes"]:
-        tone = "good" if row["outcome"] == "data/done" else "warn"
-        table.rows.append((Cell(row["outcome"], tone), str(row["count"]), ", ".join(row["listeners"]), row["meaning"]))
+        tone = "good" if row["outcome"] in phrases.IN_ORDER else "warn"
+        counts = [str(row["sessions"]), *([str(row["requests"])] if has_requests else [])]
+        table.rows.append((Cell(row["outcome"], tone), *counts, ", ".join(row["listeners"]), row["meaning"]))
     return [table]
+
+
+def requests(data: Facts) -> list[Block]:
+    if not data["routes"] and not data["desync"]:
+        return [Cell("no request has met a rule yet")]
+    table = titled("listener", "rule", "group", "#requests", *(f"#{code}" for code in phrases.CODES))
+    for row in data["routes"]:
+        counts = [
+            Cell(str(count), _CODE_TONES.get(code, "") if count else "") for code, count in row["statuses"].items()
+        ]
+        table.rows.append((row["listener"], row["rule"], row["group"] or "-", str(row["requests"]), *counts))
+    if not data["desync"]:
+        return [table]
+    odd = titled("listener", "class", "reason", "#requests")
+    for row in data["desync"]:
+        odd.rows.append((row["listener"], row["class"], row["reason"], str(row["count"])))
+    return [table, Cell(""), Cell("requests that had something odd about them, by AWS's desync classes"), odd]
 
 
 def events(data: Facts) -> list[Block]:
@@ -263,7 +294,11 @@ def _orphans(orphans: list[Facts], now: float) -> list[Block]:
 
 
 def _groups(groups: list[Facts]) -> Table:
-    table = titled(*("group", "protocol", "policy", "#targets", "#usable", "#sessions", "#retries", "#fail-open picks"))
+    has_http = any("requests" in group for group in groups)
+    requests = ("#requests", "#on open connections", "#sent again") if has_http else ()
+    table = titled(
+        *("group", "protocol", "policy", "#targets", "#usable", "#sessions", *requests, "#retries", "#fail-open picks")
+    )
     for group in groups:
         usable = Cell(str(group["usable"]), "good" if group["usable"] else "bad")
         table.rows.append(
@@ -274,11 +309,18 @@ def _groups(groups: list[Facts]) -> Table:
                 str(group["targets"]),
                 usable,
                 str(group["sessions"]),
+                *(_requests(group) if has_http else ()),
                 str(group["retries"]),
                 _count(group["fail_open_picks"]),
             )
         )
     return table
+
+
+def _requests(group: Facts) -> tuple[str, str, str]:
+    if "requests" not in group:
+        return "-", "-", "-"
+    return str(group["requests"]), phrases.reused(group), str(group["http_retries"])
 
 
 def state(word: str) -> Cell:
@@ -304,6 +346,8 @@ VIEWS: dict[str, Callable[[Any], list[Block]]] = {
     "overrides": overrides,
     "reload": reload,
     "sessions": sessions,
+    "requests": requests,
     "errors": errors,
     "events": events,
+    "explain": explained,
 }

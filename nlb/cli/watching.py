@@ -55,12 +55,18 @@ def rated(now: Facts, before: Facts) -> Facts:
     def _rates(row: Facts, old: Facts | None, counters: tuple[str, ...]) -> dict[str, float] | None:
         if old is None or seconds <= 0:
             return None
-        return {counter: max(0.0, row[counter] - old[counter]) / seconds for counter in counters}
+        both = [counter for counter in counters if counter in row and counter in old]
+        return {counter: max(0.0, row[counter] - old[counter]) / seconds for counter in both}
 
     return now | {
-        "listeners": rows("listeners", ("name",), "accepted", "received", "sent"),
+        "listeners": rows("listeners", ("name",), "accepted", "requests", "received", "sent"),
         "targets": rows("targets", ("group", "name", "address"), "connections", "received", "sent"),
     }
+
+
+def has_requests(look: Facts) -> bool:
+    """Some listener speaks http."""
+    return any("requests" in row for row in look["listeners"])
 
 
 def sentence(look: Facts) -> str:
@@ -68,22 +74,25 @@ def sentence(look: Facts) -> str:
     listeners, groups = look["listeners"], look["groups"]
 
     def rate(counter: str) -> float:
-        return math.fsum(row["rates"][counter] for row in listeners if row["rates"])
+        return math.fsum(row["rates"].get(counter, 0.0) for row in listeners if row["rates"])
 
     usable, targets = (sum(group[figure] for group in groups) for figure in ("usable", "targets"))
+    requests = f"{rate('requests'):.1f}/s requests, " if has_requests(look) else ""
     not_ready = f"; not ready: {look['not_ready']}" if look["not_ready"] else ""
     return (
         f"{phrases.at(look['now'])}  {sum(row['sessions'] for row in listeners)} sessions, "
-        f"{rate('accepted'):.1f}/s new, {size(round(rate('received')))}/s received, "
+        f"{rate('accepted'):.1f}/s new, {requests}{size(round(rate('received')))}/s received, "
         f"{size(round(rate('sent')))}/s sent, {usable} of {targets} targets usable{not_ready}"
     )
 
 
 def picture(look: Facts, height: int) -> list[Block]:
     """As many lines as the terminal has, at most, of which the targets get what is left."""
-    listeners = titled("listener", "group", "#sessions", "#new/s", "#received/s", "#sent/s")
+    counters = ("accepted", "requests") if has_requests(look) else ("accepted",)
+    requests = ["#requests/s"] if has_requests(look) else []
+    listeners = titled("listener", "group", "#sessions", "#new/s", *requests, "#received/s", "#sent/s")
     for row in look["listeners"]:
-        listeners.rows.append((row["name"], row["group"], phrases.sessions(row), *_moved(row, "accepted")))
+        listeners.rows.append((row["name"], phrases.groups(row), phrases.sessions(row), *_moved(row, *counters)))
     targets = titled(
         *("target", "group", "admin", "health", "#sessions", "#new/s", "#received/s", "#sent/s", "#failures")
     )
@@ -103,11 +112,11 @@ def picture(look: Facts, height: int) -> list[Block]:
     return [*above, *_cut(targets, total, height - _lines(above) - 1)]
 
 
-def _moved(row: Facts, new: str) -> tuple[str, str, str]:
-    rates: dict[str, float] | None = row["rates"]
-    if rates is None:
-        return "-", "-", "-"
-    return f"{rates[new]:.1f}", size(round(rates["received"])), size(round(rates["sent"]))
+def _moved(row: Facts, *counters: str) -> list[str]:
+    """Per second: these, and the bytes."""
+    rates: dict[str, float] = row["rates"] or {}
+    counted = [phrases.per_second(rates.get(counter)) for counter in counters]
+    return counted + [size(round(rates[way])) if way in rates else "-" for way in ("received", "sent")]
 
 
 def _cut(targets: Table, total: int, lines: int) -> list[Block]:

@@ -1,13 +1,15 @@
-"""The config file: its bytes off the disk. What they mean is `model/parse.py`'s; here is only what can go wrong
-before there is a text.
+"""The config file, and the files that it names for clients: their bytes off the disk. What the text means is
+`model/parse.py`'s; here is only what can go wrong before there is a text.
 """
 
 from __future__ import annotations
 
 import os
 from hashlib import sha256
+from itertools import chain
 
 from nlb.balance import trial
+from nlb.control.pages import Pages
 from nlb.errors import ConfigError, Mistake
 from nlb.model.config import Config
 from nlb.model.parse import parse
@@ -32,8 +34,9 @@ def read(path: str | os.PathLike[str]) -> Config:
 def read_hashed(path: str | os.PathLike[str]) -> tuple[Config, str]:
     """As `read`, and a hash of the text, short enough to be compared by eye."""
     name = os.fspath(path)
-    text = _text(name)
-    return parse(text, name, trial.mistakes), sha256(text.encode()).hexdigest()[:12]
+    text, pages = _text(name), Pages()
+    config = parse(text, name, lambda config: chain(trial.mistakes(config), pages.mistakes(config)))
+    return pages.into(config), sha256(text.encode()).hexdigest()[:12]
 
 
 def _text(name: str) -> str:

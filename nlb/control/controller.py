@@ -118,7 +118,7 @@ class Controller:
     @property
     def ready(self) -> bool:
         """Some group that a listener forwards to has a usable target; one that fails open has none."""
-        wanted = {listener.target_group for listener in self.config.listeners}
+        wanted = {group for listener in self.config.listeners for group in listener.groups}
         groups = [group.balance for group in self.groups.values() if group.name in wanted]
         return self.state == "running" and any(target.usable for group in groups for target in group.targets)
 

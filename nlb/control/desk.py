@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from nlb.control.controller import Controller
+from nlb.control.explain import Place, explain
+from nlb.control.inquiry import Inquiry
 from nlb.control.operator import Operator
 from nlb.control.overrides import Overrides
+from nlb.control.prospect import View, live
 from nlb.control.reload import Reloader
 from nlb.control.snapshot import Data, Reporter
 from nlb.errors import NlbError
@@ -29,12 +32,15 @@ class Desk:
         reporter: Reporter,
         reloader: Reloader,
         overrides: Overrides,
+        key: bytes = b"",
     ) -> None:
+        """`key` signs what workers give to clients; without it no cookie can be judged."""
         self._controller = controller
         self._operator = operator
         self._reporter = reporter
         self._reloader = reloader
         self._overrides = overrides
+        self._key = key
 
     @property
     def loop(self) -> Loop:
@@ -84,6 +90,20 @@ class Desk:
     def events(self) -> list[Data]:
         """The latest, newest last."""
         return list(self._controller.events.ring)
+
+    def explain(self, asked: Inquiry) -> Data:
+        """What becomes of a request, or of a connection."""
+        controller = self._controller
+        rows = tuple(row.sessions for row in controller.plane.rows)
+        binds = {row["name"]: row["binds"] for row in self._reporter.status()["listeners"]}
+        # One that a reload under way has closed already is gone.
+        open_ones = [settings for settings in controller.config.listeners if settings.name in binds]
+        places = [Place(settings, binds[settings.name]) for settings in open_ones]
+
+        def view(name: str) -> View:
+            return live(controller.groups[name], rows, controller.loop.now, self._key)
+
+        return explain(asked, places, view)
 
     def config(self) -> Data:
         """The running config, as a file would have it (without defaults), and which it is."""

@@ -12,11 +12,12 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nlb.control import inherited
 from nlb.control.inherited import left_at
 from nlb.control.numbers import Numbers
+from nlb.control.routing import routes
 from nlb.errors import StartError
 from nlb.model import limits
 from nlb.model.address import Address
@@ -85,6 +86,7 @@ class OpenListener:
     number: int
     settings: Listener
     sockets: dict[Address, Bound]
+    routes: list[tuple[str, str, int]] = field(default_factory=list)  # of http: rule, group or "", number
 
     @property
     def name(self) -> str:
@@ -162,6 +164,7 @@ class Listening:
         self._workers = workers
         self._given = given
         self._numbers = Numbers(limits.LISTENERS)
+        self._route_numbers = Numbers(limits.ROUTES)
         opening = Opening(workers, given, left)
         opening.bind([(settings.name, bind) for settings in config.listeners for bind in settings.binds])
         for settings in config.listeners:
@@ -194,16 +197,34 @@ class Listening:
         opening.bind(wanted)
         return opening
 
-    def add(self, settings: Listener, opening: Opening) -> tuple[OpenListener, bool]:
-        """A new listener with sockets of `opening`, and whether its number had an owner before."""
+    def add(self, settings: Listener, opening: Opening) -> tuple[OpenListener, bool, list[int]]:
+        """A new listener with sockets of `opening`, whether its number had an owner before, and as `settle_in`."""
         number, used = self._numbers.take()
         sockets = {bind: opening.take(bind) for bind in settings.binds}
         opened = self.listeners[settings.name] = OpenListener(number, settings, sockets)
-        return opened, used
+        return opened, used, self.settle_in(opened, settings)
+
+    def settle_in(self, opened: OpenListener, settings: Listener) -> list[int]:
+        """These are its settings from now on. Returns the numbers of its new routes that had an owner before."""
+        opened.settings = settings
+        known = {(rule, group): number for rule, group, number in opened.routes}
+        wanted = routes(settings) if settings.protocol == "http" else []
+        for way in known.keys() - set(wanted):
+            self._route_numbers.give_back(known.pop(way))
+        used: list[int] = []
+        for way in wanted:
+            if way not in known:
+                known[way], had_owner = self._route_numbers.take()
+                used += [known[way]] * had_owner
+        opened.routes = [(*way, known[way]) for way in wanted]
+        return used
 
     def remove(self, name: str) -> OpenListener:
         """Its number is still in use, until `release`: its sessions go on."""
-        return self.listeners.pop(name)
+        opened = self.listeners.pop(name)
+        for _, _, number in opened.routes:
+            self._route_numbers.give_back(number)
+        return opened
 
     def release(self, number: int) -> None:
         """The last session of a removed listener has ended."""

@@ -158,6 +158,14 @@ class ManagedGroup:
             "connect_timeout": settings.connect_timeout,
             "source": list(settings.source),
             "transparent": settings.transparent,
+            "http": self._http() if settings.protocol == "http" else None,
             "targets": [member.spec() for member in self.members.values()],
             "table": None,
         }
+
+    def _http(self) -> dict[str, Any]:
+        """What only groups of http have; `key`, which signs the cookies of stickiness, is for the plane to fill in."""
+        told = ("pool_size", "pool_timeout", "retry_budget", "response_timeout", "tunnel_timeout")
+        edits = ("request_headers", "response_headers", "stickiness")
+        spec = self.settings.model_dump(mode="json", include={*told, *edits})
+        return {name: spec.get(name) for name in (*told, *edits)} | {"key": ""}

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from nlb.control.listening import Bound, Listening, Opening, OpenListener
 from nlb.control.orphans import Orphans
 from nlb.control.registration import FIRST_VERDICT, ManagedGroup
+from nlb.control.routing import site_spec
 from nlb.errors import StartError
 from nlb.model.address import Address
 from nlb.model.config import Config, Log
@@ -100,9 +101,11 @@ class Supervisor:
         listening: Listening,
         orphans: Orphans,
         door: str | None,
+        key: bytes,
     ) -> None:
         """`max_connections` is what a listener that names no limit gets, for the whole box. `door` is the admin socket
-        where workers shall knock when control has died; None lets them end then.
+        where workers shall knock when control has died; None lets them end then. `key` signs what workers give to
+        clients for later.
         """
         self.loop = loop
         self.events = events
@@ -114,6 +117,7 @@ class Supervisor:
         orphans.on_gone = self._maybe_stopped
         orphans.disowns = self._lost_touch
         self._door = door
+        self._key = key
         self._max_connections = max_connections
         self._log = config.log
         self._memory_fd = os.memfd_create("nlb-counters")
@@ -194,7 +198,8 @@ class Supervisor:
             self.removed_listeners.remove(number)
             self.listening.release(number)
         for settings in plan.listeners_added:
-            opened, used = self.listening.add(settings, opening)
+            opened, used, routes = self.listening.add(settings, opening)
+            self._clear_routes(routes)
             if used:
                 for row in self.rows:
                     row.clear_listener(opened.number)
@@ -376,6 +381,8 @@ class Supervisor:
         parts, fds = _together([group.table for group in groups])
         for spec, part in zip(specs, parts, strict=True):
             spec["table"] = part
+            if spec["http"]:
+                spec["http"]["key"] = self._key.hex()
         for channel in channels:
             channel.send({"verb": "load", "groups": specs, "wait": FIRST_VERDICT}, fds)
         for fd in fds:
@@ -430,20 +437,31 @@ class Supervisor:
             "idle_timeout": settings.idle_timeout,
             "max_connections": self.limit(opened),
             "access_log": settings.access_log,
+            "http": self._http(opened) if settings.protocol == "http" else None,
             "binds": [str(bind) for bind in binds],
             "lasting": opened.lasting(binds),
         }
         worker.channel.send({"verb": "open", "listener": spec}, opened.for_worker(worker.index, binds))
 
+    def _http(self, opened: OpenListener) -> Message:
+        """What only listeners of http have."""
+        numbers = {(rule, group): number for rule, group, number in opened.routes}
+        return site_spec(opened.settings, lambda name: self.decider.groups[name].number, lambda *of: numbers[of])
+
     def _change(self, change: ListenerChange, opening: Opening) -> None:
         opened = self.listening.listeners[change.new.name]
-        opened.settings = change.new
+        self._clear_routes(self.listening.settle_in(opened, change.new))
         new = [bind for bind in change.new.binds if bind not in opened.sockets]
         old = {bind: opened.sockets.pop(bind) for bind in change.old.binds if bind not in change.new.binds}
         opened.sockets |= {bind: opening.take(bind) for bind in new}
         self._open(opened, new)
         if old:
             self._shut(opened.number, old, opening)
+
+    def _clear_routes(self, numbers: list[int]) -> None:
+        for row in self.rows:
+            for number in numbers:
+                row.clear_route(number)
 
     def _shut(self, number: int, sockets: dict[Address, Bound], opening: Opening) -> None:
         """Workers take what queues on these, then stop accepting there; then the sockets are closed."""

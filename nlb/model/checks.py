@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from nlb.model import limits
 from nlb.model.address import Address, DnsName
 from nlb.model.nearest import did_you_mean
-from nlb.model.sketch import GroupSketch, ListenerSketch, Name, Path, Place, Sketch, sketch
+from nlb.model.rule import STEP
+from nlb.model.sketch import (
+    GroupName,
+    GroupSketch,
+    ListenerSketch,
+    Name,
+    Path,
+    Place,
+    RuleSketch,
+    Sketch,
+    sketch,
+)
 
 # Nobody reads a thousand names, and to find the nearest among them a thousand times takes seconds.
 _SHOWN = 10
@@ -34,6 +46,8 @@ def whole(data: dict[str, Any]) -> list[Wrong]:
         *_same_names("listener", (listener.name for listener in seen.listeners)),
         *_same_names("target_group", (group.name for group in seen.groups)),
         *_groups_nobody_defines(seen),
+        *_other_protocols(seen),
+        *_rules(seen),
         *_same_addresses(seen),
         *_same_targets(seen.groups),
         *_circles(seen),
@@ -67,15 +81,71 @@ def _groups_nobody_defines(seen: Sketch) -> Iterator[Wrong]:
         return
     known = ("one of " if len(names) > 1 else "") + ", ".join(list(names)[:_SHOWN])
     known += f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    guesses = 0
     for listener in seen.listeners:
         if not listener.is_group_given and len(seen.groups) > 1:
             yield Wrong(listener.path, f"target_group is missing and there are several; write {known}")
-        elif listener.group is not None and listener.group not in names:
-            guesses += 1
-            guess = did_you_mean(listener.group, names) if guesses <= _GUESSES else ""
-            message = f"there is no target_group with the name '{listener.group}'; write {known}{guess}"
-            yield Wrong((*listener.path, "target_group"), message)
+    wrong = (asked for listener in seen.listeners for asked in _asked(listener) if asked.text not in names)
+    for count, asked in enumerate(wrong, 1):
+        guess = did_you_mean(asked.text, names) if count <= _GUESSES else ""
+        message = f"there is no target_group with the name '{asked.text}'; write {known}{guess}"
+        yield Wrong(asked.path, message)
+
+
+def _asked(listener: ListenerSketch) -> Iterator[GroupName]:
+    """The groups that a listener names."""
+    if listener.group is not None:
+        yield GroupName(listener.group, (*listener.path, "target_group"))
+    for rule in listener.rules:
+        yield from rule.groups
+
+
+def _in_front(listener: ListenerSketch, seen: Sketch) -> Iterator[GroupName]:
+    """The groups that it forwards to: also the only one there is, where it names none."""
+    if not listener.is_group_given and len(seen.groups) == 1 and (only := seen.groups[0].name):
+        yield GroupName(only.text, listener.path)
+    yield from _asked(listener)
+
+
+def _other_protocols(seen: Sketch) -> Iterator[Wrong]:
+    """A listener hands on what it speaks."""
+    groups = {group.name.text: group for group in seen.groups if group.name}
+    for listener in seen.listeners:
+        for asked in _in_front(listener, seen) if listener.protocol else ():
+            group = groups.get(asked.text)
+            if group is None or group.protocol in (None, listener.protocol):
+                continue
+            message = f"the group '{asked.text}' speaks {group.protocol} and this listener {listener.protocol}"
+            yield Wrong(asked.path, f"{message}; write the same protocol in both", group.path)
+
+
+def _rules(seen: Sketch) -> Iterator[Wrong]:
+    for listener in seen.listeners:
+        yield from _same_names("rule of the listener", (rule.name for rule in listener.rules))
+        yield from _same_priorities(listener.rules)
+        ports = {place.address.port for place in listener.binds if not place.address.is_unix}
+        for rule in listener.rules if 0 not in ports else ():  # 0 is any free one
+            yield from _ports_nobody_asks(rule, ports)
+    count = sum(len(listener.rules) for listener in seen.listeners)
+    if count > limits.RULES:
+        yield Wrong(("listener",), f"{count} rules in all are too many; there is room for {limits.RULES}")
+    ways = sum(1 + sum(max(1, len(rule.groups)) for rule in listener.rules) for listener in seen.listeners)
+    if count <= limits.RULES and ways > limits.ROUTES:
+        yield Wrong(("listener",), f"{ways} groups of all rules are too many; there is room for {limits.ROUTES}")
+
+
+def _same_priorities(rules: list[RuleSketch]) -> Iterator[Wrong]:
+    for before, rule in pairwise(rules):
+        if rule.priority is not None and rule.priority == before.priority:
+            message = f"priority {rule.priority} is that of another rule already, so neither comes first"
+            hint = f"; a rule without one has {STEP} times its place in the file"
+            yield Wrong((*rule.path, "priority"), message + hint, (*before.path, "priority"))
+
+
+def _ports_nobody_asks(rule: RuleSketch, ports: set[int]) -> Iterator[Wrong]:
+    for port, path in rule.ports:
+        if port not in ports:
+            known = " or ".join(map(str, sorted(ports))) or "no port, because its listener has none"
+            yield Wrong(path, f"the listener does not listen on port {port}; write {known}")
 
 
 def _same_addresses(seen: Sketch) -> Iterator[Wrong]:
@@ -136,12 +206,10 @@ def _same_targets(groups: list[GroupSketch]) -> Iterator[Wrong]:
 
 def _circles(seen: Sketch) -> Iterator[Wrong]:
     """Targets that are the very listener in front of them. What a name stands for is not known here."""
-    only = seen.groups[0].name if len(seen.groups) == 1 else None
     in_front: dict[str, dict[Address, Place]] = {}
     for listener in seen.listeners:
-        name = listener.group if listener.is_group_given else (only.text if only else None)
-        if name is not None:
-            in_front.setdefault(name, {}).update({place.address: place for place in listener.binds})
+        for asked in {asked.text for asked in _in_front(listener, seen)}:
+            in_front.setdefault(asked, {}).update({place.address: place for place in listener.binds})
     for group in seen.groups:
         binds = in_front.get(group.name.text, {}) if group.name else {}
         for target in group.targets if binds else ():

@@ -9,30 +9,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_serializer
+from pydantic import SerializerFunctionWrapHandler as Inner
 from pydantic import ValidationInfo as Info
 
-from nlb.model import limits, values
+from nlb.model import http, limits, values
 from nlb.model.address import Address, DnsName, parse_server
 from nlb.model.health_check import HealthCheck as HealthCheck  # for those who look for it here
+from nlb.model.listener import Listener as Listener
 from nlb.model.table import Table
 from nlb.model.units import format_duration
 from nlb.model.values import duration, whole
 
-# A listener hands bytes on as they are, so it and its group speak the same.
-Protocol = Literal["tcp"]
-
 # Less than 10 ms would only measure our own scheduling.
 _LEAST = 0.01
+_ONE_OR_MANY = BeforeValidator(values.one_or_many)
 _FIVE_MINUTES, _HOUR, _WEEK = 300.0, 3600.0, 604800.0
-
-
-def _name_of(address: Address | DnsName | None) -> str:
-    """The name of what has none of its own. Without an address, which is an error already, any will do."""
-    try:
-        return values.name(str(address))
-    except ValueError:
-        raise ValueError(f"{address} cannot serve as a name; write a name of its own") from None
 
 
 class Target(Table):
@@ -75,7 +67,7 @@ class Target(Table):
     @field_validator("name", mode="before")
     @classmethod
     def _called_by_address(cls, value: object, info: Info) -> object:
-        return _name_of(info.data.get("address")) if value is None else value
+        return values.name_of(info.data.get("address")) if value is None else value
 
     @field_validator("srv")
     @classmethod
@@ -135,7 +127,7 @@ class TargetGroup(Table):
     """Where a listener forwards to."""
 
     name: values.GroupName
-    protocol: Protocol = "tcp"
+    protocol: http.Protocol = "tcp"  # as its listeners
     policy: values.Policy = "round_robin"  # even shares without a thought
     # maglev: flow (addresses and ports) spreads one busy client too; source_ip keeps a client on its target.
     hash_key: Literal["source_ip", "flow"] = "flow"
@@ -151,7 +143,7 @@ class TargetGroup(Table):
     queue_timeout: Annotated[float, duration(_LEAST, _FIVE_MINUTES)] = 5.0  # people give up after some seconds
     slow_start: Annotated[float, duration(0, _HOUR)] = 0.0  # most servers are as fast at once as they will ever be
     # The kernel's choice. Several addresses of this box multiply the ports: each has some 28,000 to one target.
-    source: tuple[values.Ip, ...] = Field(default=(), max_length=limits.BINDS)
+    source: Annotated[tuple[values.Ip, ...], _ONE_OR_MANY] = Field(default=(), max_length=limits.BINDS)
     transparent: values.Flag = False  # targets see nlb's address; their own clients' would need routing set up
     # Failing connects may take out half of a group, never all: then the fault is likely ours or the network's.
     max_ejected: values.Percent = 50.0
@@ -159,17 +151,33 @@ class TargetGroup(Table):
     on_remove: Literal["drain", "reset"] = "drain"  # a planned change breaks nothing
     on_drain_timeout: Literal["keep", "reset"] = "reset"  # the operator waits for an end
     health_check: HealthCheck = HealthCheck()
-
-    @field_validator("source", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        return value if isinstance(value, (list, tuple)) else [value]
+    stickiness: http.Stickiness | None = None  # whose sessions are in a database needs none
+    request_headers: http.RequestHeaders = http.RequestHeaders()
+    response_headers: http.ResponseHeaders = http.ResponseHeaders()
+    response_timeout: Annotated[float, duration(_LEAST, _WEEK)] = 60.0  # AWS ALB's; people have left long before
+    tunnel_timeout: Annotated[float, duration(_LEAST, _WEEK)] | None = None  # the listener's
+    # Idle connections per target and worker. More would only wait to be closed by the target.
+    pool_size: Annotated[int, whole(0, 10_000)] = 64
+    pool_timeout: Annotated[float, duration(_LEAST, _HOUR)] = 4.0  # below the 5 s of Node and uvicorn: we close first
+    retry_budget: values.Percent = 20.0  # of the requests: an outage is not made worse by asking twice
 
     @field_validator("transparent")
     @classmethod
     def _or_a_source(cls, value: bool, info: Info) -> bool:
+        if value and info.data.get("protocol") == "http":
+            raise ValueError(
+                "connections to http targets carry requests of many clients, so they come from the address of none; "
+                "X-Forwarded-For tells it: leave this out"
+            )
         if value and info.data.get("source"):
             raise ValueError("connections come from the client's address or from those of `source`; write one of them")
+        return value
+
+    @field_validator(*http.GROUP_KEYS, mode="before")
+    @classmethod
+    def _needs_requests(cls, value: object, info: Info) -> object:
+        if info.data.get("protocol") == "tcp":
+            raise ValueError(http.NEEDS_HTTP)
         return value
 
     @field_validator("targets", mode="before")
@@ -180,35 +188,12 @@ class TargetGroup(Table):
         port = info.data.get("port", 1)  # after a wrong one, which is an error already, any will do
         return [read_target(item, port) for item in value]
 
-
-class Listener(Table):
-    """Addresses that the public connects to, and the group behind them."""
-
-    binds: tuple[values.Bind, ...] = Field(alias="bind", max_length=limits.BINDS)
-    name: values.Name = Field(default=None, validate_default=True)  # its first bind
-    protocol: Protocol = "tcp"
-    target_group: values.Text = ""  # the only one there is; Config puts its name here
-    # AWS NLB's, which operators tune their keep-alives to already.
-    idle_timeout: Annotated[float, duration(_LEAST, _WEEK)] = 350.0
-    max_connections: Annotated[int, whole(1, 10_000_000)] | None = None  # what the descriptors of the workers allow
-    access_log: values.Flag = False  # a line per session is dear at 10,000 a second
-
-    @field_validator("binds", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        return value if isinstance(value, list) else [value]
-
-    @field_validator("binds")
-    @classmethod
-    def _some(cls, value: tuple[Address, ...]) -> tuple[Address, ...]:
-        if not value:
-            raise ValueError('there is no address to listen on; write bind = "0.0.0.0:80"')
-        return value
-
-    @field_validator("name", mode="before")
-    @classmethod
-    def _called_by_bind(cls, value: object, info: Info) -> object:
-        return _name_of(next(iter(info.data.get("binds", ())), None)) if value is None else value
+    @model_serializer(mode="wrap")
+    def _what_it_speaks(self, inner: Inner) -> dict[str, Any]:
+        """Every key, but not those that a file could not have."""
+        data: dict[str, Any] = inner(self)
+        alien = ("transparent",) if self.protocol == "http" else http.GROUP_KEYS
+        return {key: value for key, value in data.items() if key not in alien}
 
 
 class Admin(Table):

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nlb.model.actions import Redirect
 from nlb.model.address import Address, DnsName
 from nlb.model.config import Config, HealthCheck, Listener, Target, TargetGroup
 from nlb.model.health_check import TLS, USED_BY
+from nlb.model.rule import CONDITIONS, Rule
 
 # Policies with a key and a table.
 HASHING = ("maglev", "source_ip")
@@ -18,9 +20,11 @@ def warnings(config: Config) -> list[str]:
     """A sentence per doubt, each with the path that it is about."""
     in_front: dict[str, list[Listener]] = {}
     for listener in config.listeners:
-        in_front.setdefault(listener.target_group, []).append(listener)
+        for name in listener.groups:
+            in_front.setdefault(name, []).append(listener)
     groups = (doubt for group in config.groups for doubt in _group(group, in_front.get(group.name, [])))
-    return [*_web(config), *_dns(config), *groups]
+    listeners = (f"listener.{item.name}{doubt}" for item in config.listeners for doubt in _listener(item))
+    return [*_web(config), *_dns(config), *listeners, *groups]
 
 
 def _web(config: Config) -> Iterator[str]:
@@ -37,6 +41,60 @@ def _dns(config: Config) -> Iterator[str]:
     names = any(isinstance(target.address, DnsName) for group in config.groups for target in group.targets)
     if config.dns.model_fields_set and not names:
         yield "dns: is not used, because no target is given by a name"
+
+
+def _listener(listener: Listener) -> Iterator[str]:
+    given = listener.model_fields_set
+    everybody = [network for network in listener.trusted_proxies if network.endswith("/0")]
+    if everybody:
+        yield f".trusted_proxies: {everybody[0]} is everybody, so any client can say that it is another"
+    if not listener.trusted_proxies:
+        for key, header in (("x_forwarded", "X-Forwarded-For"), ("forwarded", "Forwarded")):
+            if getattr(listener, key) == "preserve":
+                yield f".{key}: passes on whatever clients write into {header}; targets must not believe it"
+    if "access_log_except" in given and not listener.access_log:
+        yield ".access_log_except: is not used, because access_log is false"
+    if "min_body_rate_after" in given and not listener.min_body_rate:
+        yield ".min_body_rate_after: is not used, because min_body_rate is 0"
+    yield from _rules(listener)
+
+
+def _rules(listener: Listener) -> Iterator[str]:
+    asked: dict[str, Rule] = {}
+    always: Rule | None = None
+    for rule in listener.rules:
+        path = f".rule.{rule.name}"
+        same = asked.setdefault(repr([getattr(rule, key) for key in CONDITIONS]), rule)
+        if always:
+            yield f"{path}: is never reached, because rule {always.name} comes first and takes every request"
+        elif same is not rule:
+            yield f"{path}: is never reached, because rule {same.name} comes first and asks the same"
+        if rule.is_always:
+            always = always or rule
+        if rule.redirect and _is_circle(rule, rule.redirect, listener):
+            yield f"{path}.redirect: leads to where this rule takes the request again, so clients go in a circle"
+
+
+def _is_circle(rule: Rule, redirect: Redirect, listener: Listener) -> bool:
+    """Whether the next request surely meets this rule again."""
+    ports = rule.port or listener.ports
+    if redirect.protocol == "https" or redirect.host != "#{host}" or rule.query or rule.method:
+        return False
+    if redirect.port not in ("#{port}", *map(str, ports)):
+        return False
+    if redirect.path == "/#{path}" or not (rule.path or rule.path_regex):
+        return True
+    path = redirect.path.replace("#{path}", "x")
+    return not rule.path_regex and any(_is_plain(pattern) and _takes(pattern, path) for pattern in rule.path)
+
+
+def _is_plain(pattern: str) -> bool:
+    """No wildcard but a star at its end."""
+    return not {*"*?\\"} & {*pattern.removesuffix("*")}
+
+
+def _takes(pattern: str, path: str) -> bool:
+    return path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
 
 
 def _is_unix(target: Target) -> bool:
@@ -64,6 +122,8 @@ def _group(group: TargetGroup, listeners: list[Listener]) -> Iterator[str]:
         if isinstance(target.address, DnsName) and target.address.host == "localhost" and target.family == "any":
             yield f"{path}: {target.address} may be two targets, 127.0.0.1 and [::1]; write the one that is meant"
     yield from (f"{path}.{doubt}" for doubt in _policy(group, listeners))
+    if "pool_timeout" in given and not group.pool_size:
+        yield f"{path}.pool_timeout: is not used, because pool_size is 0"
     if not any(target.max_connections for target in group.targets):
         for key in sorted(given & {"queue", "queue_timeout"}):
             yield f"{path}.{key}: is not used, because no target has max_connections"

@@ -6,9 +6,22 @@ from __future__ import annotations
 LISTENERS = 1024
 GROUPS = 4096
 TARGETS = 32768
+RULES = 65536  # of all listeners together, beside the default of each
+ROUTES = 2 * RULES  # a rule has one for each group that it forwards to, or one
 
 # Sockets that one listener may have per worker: each is bound, watched and handed on.
 BINDS = 64
+
+# Values of one condition of a rule, or headers that a group edits; networks in one list, such as those of a CDN.
+VALUES = 1024
+NETWORKS = 16384
+
+# Networks in a file: three times the longest public list. Each worker holds them.
+LISTED = 500_000
+
+# Of one listener: certificates and folders of them, each with a context per worker; limits to rates of requests.
+CERTIFICATES = 1024
+RATES = 64
 
 WORKERS = 256
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from nlb.model import limits
 from nlb.model.address import Address, DnsName, parse_server
 from nlb.model.checks import whole
-from nlb.model.config import Config, Target, TargetGroup, read_target
+from nlb.model.config import Config, Listener, Target, TargetGroup, read_target
 from nlb.model.nearest import did_you_mean
 from nlb.model.phrases import sentence
 
@@ -94,6 +94,10 @@ class _Merger:
         self._groups = {group.name: group for group in config.groups}
         self._changed: dict[str, _Targets] = {}
         self._count = config.target_count
+        self._in_front: dict[str, list[Listener]] = {}
+        for listener in config.listeners:
+            for group in listener.groups:
+                self._in_front.setdefault(group, []).append(listener)
 
     def config(self) -> Config:
         groups = tuple(self._rebuilt(group) for group in self._config.groups)
@@ -147,8 +151,7 @@ class _Merger:
         group = {"name": change.group, "targets": [{"name": change.target.name, "address": change.target.address}]}
         listeners = [
             {"bind": [str(bind) for bind in listener.binds], "target_group": change.group}
-            for listener in self._config.listeners
-            if listener.target_group == change.group
+            for listener in self._in_front.get(change.group, ())
         ]
         wrong = whole({"listener": listeners, "target_group": [group]})
         return next((one.message for one in wrong if one.path[:3] == ("target_group", 0, "targets")), "")

@@ -10,8 +10,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from nlb.model.actions import FixedResponse, Forward, Redirect
 from nlb.model.config import Admin, Config, Dns, HealthCheck, Listener, Log, Target, TargetGroup
+from nlb.model.http import RequestHeaders, ResponseHeaders, Stickiness
 from nlb.model.nearest import did_you_mean
+from nlb.model.rule import Rule
 from nlb.model.values import kind
 
 _TABLES: dict[tuple[str, ...], tuple[str, type[BaseModel]]] = {
@@ -20,9 +23,16 @@ _TABLES: dict[tuple[str, ...], tuple[str, type[BaseModel]]] = {
     ("log",): ("in [log]", Log),
     ("dns",): ("in [dns]", Dns),
     ("listener",): ("in [[listener]]", Listener),
+    ("listener", "rule"): ("in [[listener.rule]]", Rule),
+    ("listener", "rule", "forward"): ("in a group of `forward`", Forward),
+    ("listener", "rule", "redirect"): ("in `redirect`", Redirect),
+    ("listener", "rule", "fixed_response"): ("in `fixed_response`", FixedResponse),
     ("target_group",): ("in [[target_group]]", TargetGroup),
     ("target_group", "targets"): ("in a target", Target),
     ("target_group", "health_check"): ("in [target_group.health_check]", HealthCheck),
+    ("target_group", "stickiness"): ("in `stickiness`", Stickiness),
+    ("target_group", "request_headers"): ("in `request_headers`", RequestHeaders),
+    ("target_group", "response_headers"): ("in `response_headers`", ResponseHeaders),
 }
 
 # Keys of each table, as the file has them.
@@ -35,6 +45,9 @@ _EXAMPLES = {
     "bind": 'bind = "0.0.0.0:80"',
     "name": 'name = "web"',
     "address": 'address = "10.0.0.11:3000"',
+    "target_group": 'target_group = "web"',
+    "status": "status = 503",
+    "type": 'type = "lb_cookie"',
 }
 
 # What a value must be where it is a list or a table, by its key; "" is an element of `targets`.
@@ -43,6 +56,17 @@ _SHAPES = {
     "target_group": "must be tables, one per group; write [[target_group]] with two brackets",
     "targets": 'must be a list; write targets = ["10.0.0.11:3000"]',
     "health_check": "must be one table; write [target_group.health_check] with single brackets",
+    "rule": "must be tables, one per rule; write [[listener.rule]] with two brackets",
+    "forward": 'must be the name of a group, or tables such as { target_group = "web", weight = 1 }',
+    "redirect": 'must be a table; write redirect = { status = 301, protocol = "https" }',
+    "fixed_response": 'must be a table; write fixed_response = { status = 503, body = "back at noon" }',
+    "header": 'must be a table; write header = { X-Canary = ["1", "yes*"] }',
+    "query": 'must be a table; write query = { version = ["2"] }',
+    "error_pages": 'must be a table; write error_pages = { 502 = "/etc/nlb/502.html" }',
+    "stickiness": 'must be a table; write stickiness = { type = "lb_cookie" }',
+    "request_headers": 'must be a table; write request_headers = { set = { X-Env = "prod" }, remove = ["X-Debug"] }',
+    "response_headers": 'must be a table; write response_headers = { set = { X-Env = "prod" }, remove = ["Server"] }',
+    "set": 'must be a table; write set = { X-Env = "prod" }',
     "admin": "must be one table; write [admin] with single brackets",
     "log": "must be one table; write [log] with single brackets",
     "dns": "must be one table; write [dns] with single brackets",
@@ -99,7 +123,9 @@ def sentence(error: Mapping[str, Any], value: object) -> str:
             return _none_of(path, value)
         case "too_long":
             return f"there is room for {context['max_length']}, and this has more"
-        case "tuple_type" | "model_type":
+        case "too_short":
+            return "there is nothing in it; write something, or leave the key out"
+        case "tuple_type" | "model_type" | "dict_type":
             return f"{_shape(path)}; this is {kind(value)}"
     return f"cannot be used here: {kind(value)}"
 
@@ -128,8 +154,11 @@ def _none_of(path: tuple[str | int, ...], value: object) -> str:
     wanted = " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]
     if not isinstance(value, str):
         return f"must be text in quotes: {wanted}; this is {kind(value)}"
-    if words == ("tcp",):
-        return f"'{value}' is not spoken here; write tcp: bytes pass unchanged, so it carries HTTP and TLS as they are"
+    if words == ("tcp", "http"):
+        return (
+            f"'{value}' is not spoken here; write http to balance requests, or tcp: bytes pass unchanged, so it "
+            "carries TLS and all else as it is"
+        )
     return f"'{value}' is not known; write {wanted}{did_you_mean(value, words)}"
 
 

@@ -11,6 +11,15 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from nlb.model.config import Config, Listener, Target, TargetGroup
+from nlb.model.phrases import printable
+from nlb.model.rule import CONDITIONS, Rule
+
+# Of what has sentences of its own.
+_TOLD_ELSEWHERE = ("targets", "rules")
+
+# Items of a list and characters of a value in a sentence.
+_SHOWN = 10
+_LONGEST = 200
 
 Named = TypeVar("Named", Listener, TargetGroup)
 
@@ -74,11 +83,11 @@ def plan(old: Config, new: Config) -> Plan:
     sentences = (
         *(f"add group {group.name}: {_count(len(group.targets), 'target')}, {group.policy}" for group in groups.added),
         *(sentence for change in group_changes for sentence in _group_sentences(change)),
-        *(f"open listener {item.name} on {_binds(item)} -> {item.target_group}" for item in listeners.added),
+        *(f"open listener {item.name} on {_binds(item)} -> {_goals(item)}" for item in listeners.added),
         *(
             f"listener {change.new.name}: {difference}"
             for change in listener_changes
-            for difference in _differences(change.old, change.new)
+            for difference in _listener_differences(change.old, change.new)
         ),
         *(f"close listener {item.name} on {_binds(item)}" for item in listeners.removed),
         *(f"remove group {group.name}: {_count(len(group.targets), 'target')}" for group in groups.removed),
@@ -143,25 +152,74 @@ def _group_sentences(change: GroupChange) -> Iterable[str]:
         yield f"group {name}: remove target {_title(target)}: {change.new.on_remove} its sessions"
 
 
+def _listener_differences(old: Listener, new: Listener) -> Iterable[str]:
+    """Rules are the same when their names are; the name of one that has none is its number."""
+    yield from _differences(old, new)
+    for status in sorted(old.pages.keys() & new.pages.keys()):
+        if old.error_pages[status] == new.error_pages[status] and old.pages[status] != new.pages[status]:
+            yield f"error_pages {status}: {new.error_pages[status]} has another content"
+    before, after = {rule.name: rule for rule in old.rules}, {rule.name: rule for rule in new.rules}
+    for name, rule in after.items():
+        if name not in before:
+            yield f"add rule {name}: {rule.when} -> {rule.then}"
+        elif rule != before[name]:
+            yield from (f"rule {name}: {difference}" for difference in _rule_differences(before[name], rule))
+    yield from (f"remove rule {name}" for name in before if name not in after)
+    order = [name for name in after if name in before]
+    if order != [name for name in before if name in after]:
+        yield f"rules are tried in another order: {_some(order)}"
+
+
+def _rule_differences(old: Rule, new: Rule) -> Iterable[str]:
+    """A priority is told where somebody has written it: else it moves with every rule that comes before."""
+    if old.priority != new.priority and "priority" in new.model_fields_set:
+        yield f"priority {old.priority} -> {new.priority}"
+    for key in CONDITIONS:
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after:
+            yield f"{key} {_change(before, after, 'any')}"
+    if old.then != new.then:
+        yield f"{old.then} -> {new.then}"
+    elif old.fixed_response != new.fixed_response:
+        yield "another body of the same length"
+
+
 def _differences(old: BaseModel, new: BaseModel, path: str = "") -> Iterable[str]:
-    """`key: before -> after` for every key that differs; a group's targets have sentences of their own."""
+    """`key: before -> after` for every key that differs; what has sentences of its own is left out."""
     for name, field in type(old).model_fields.items():
-        if name == "targets":
+        if name in _TOLD_ELSEWHERE:
             continue
         before, after = getattr(old, name), getattr(new, name)
         key = path + (field.alias or name)
-        if isinstance(before, BaseModel):
+        if isinstance(before, BaseModel) and isinstance(after, BaseModel):
             yield from _differences(before, after, f"{key}.")
         elif before != after:
-            yield f"{key} {_value(before)} -> {_value(after)}"
+            yield f"{key} {_change(before, after)}"
+
+
+def _change(before: Any, after: Any, nothing: str = "none") -> str:
+    """`before -> after`; of long lists what is added and what is removed."""
+    if isinstance(before, tuple) and max(len(before), len(after)) > _SHOWN and {*before} != {*after}:
+        had, has = {*before}, {*after}
+        added = [f"+ {item}" for item in after if item not in had]
+        removed = [f"- {item}" for item in before if item not in has]
+        return _some([*added, *removed])
+    return f"{_value(before) or nothing} -> {_value(after) or nothing}"
+
+
+def _some(texts: list[str]) -> str:
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _value(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(str(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_value(item)}" for key, item in value.items())
     if isinstance(value, float):
         return format(value, "g")
-    return "default" if value is None else str(value)
+    return "default" if value is None else printable(str(value), _LONGEST)
 
 
 def _later(old: Config, new: Config) -> Iterable[str]:
@@ -178,6 +236,10 @@ def _differ(old: Config, new: Config) -> bool:
 
 def _binds(listener: Listener) -> str:
     return ", ".join(str(bind) for bind in listener.binds)
+
+
+def _goals(listener: Listener) -> str:
+    return _some(list(listener.groups))
 
 
 def _title(target: Target) -> str:

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, get_args
 
 from nlb.model import values
 from nlb.model.address import Address, DnsName
 from nlb.model.config import Admin, read_target
+from nlb.model.http import Protocol
+from nlb.model.rule import STEP, read_forward
 
 Path = tuple[str | int, ...]
 
@@ -33,12 +36,33 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupName:
+    """A group that something forwards to, and the path of what says so."""
+
+    text: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSketch:
+    path: Path
+    name: Name | None
+    priority: int | None  # as it is written, or what the place in the file makes of it; None when it cannot be read
+    groups: list[GroupName]
+    ports: list[tuple[int, Path]]
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerSketch:
+    """`protocol` is None where it is no word of ours; so it is in a group."""
+
     path: Path
     name: Name | None
     binds: list[Place]
     group: str | None  # as asked for; None when it is left out
     is_group_given: bool
+    protocol: str | None
+    rules: list[RuleSketch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +77,7 @@ class GroupSketch:
     path: Path
     name: Name | None
     targets: list[TargetSketch]
+    protocol: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +113,55 @@ def _listener(path: Path, table: dict[str, Any]) -> ListenerSketch:
     name = _name(path, table)
     if "name" not in table and binds:
         name = Name(str(binds[0].address), binds[0].path, is_default=True)
-    group = table.get("target_group")
-    return ListenerSketch(path, name, binds, group if isinstance(group, str) else None, "target_group" in table)
+    asked = table.get("target_group")
+    group = asked if isinstance(asked, str) else None
+    rules = list(_rules(path, table))
+    return ListenerSketch(path, name, binds, group, "target_group" in table, _protocol(table), rules)
 
 
 def _group(path: Path, table: dict[str, Any]) -> GroupSketch:
-    return GroupSketch(path, _name(path, table), list(_targets(path, table)))
+    return GroupSketch(path, _name(path, table), list(_targets(path, table)), _protocol(table))
+
+
+def _protocol(table: dict[str, Any]) -> str | None:
+    given = table.get("protocol", "tcp")
+    return given if given in get_args(Protocol) else None
+
+
+def _rules(path: Path, listener: dict[str, Any]) -> Iterator[RuleSketch]:
+    """In the order of their priority, which gives a rule without a name its number."""
+    tables = [((*path, *where), table) for where, table in _tables(listener, "rule")]
+    placed = sorted(
+        ((_priority(table, place), place, where, table) for place, (where, table) in enumerate(tables, 1)),
+        key=itemgetter(0),
+    )
+    for number, (priority, _, where, table) in enumerate(placed, 1):
+        name = _name(where, table)
+        if "name" not in table:
+            name = Name(str(number), where, is_default=True)
+        yield RuleSketch(
+            where, name, priority or None, list(_forwards((*where, "forward"), table)), list(_ports(where, table))
+        )
+
+
+def _priority(rule: dict[str, Any], place: int) -> int:
+    """0 for what is no priority."""
+    given = rule.get("priority", STEP * place)
+    return given if values.is_whole(given) else 0
+
+
+def _forwards(path: Path, rule: dict[str, Any]) -> Iterator[GroupName]:
+    items = read_forward(rule["forward"]) if "forward" in rule else []
+    for number, item in enumerate(items):
+        if isinstance(item, dict) and isinstance(group := item.get("target_group"), str):
+            yield GroupName(group, (*path, number, "target_group"))
+
+
+def _ports(path: Path, rule: dict[str, Any]) -> Iterator[tuple[int, Path]]:
+    given = rule.get("port", [])
+    for number, port in enumerate(given if isinstance(given, list) else [given]):
+        if values.is_whole(port):
+            yield port, (*path, "port", number)
 
 
 def _name(path: Path, table: dict[str, Any]) -> Name | None:

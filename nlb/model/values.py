@@ -13,7 +13,7 @@ from pydantic import PlainSerializer, PlainValidator
 from nlb.model import limits
 from nlb.model.address import Address, DnsName, parse_address
 from nlb.model.nearest import did_you_mean
-from nlb.model.units import format_duration, parse_duration
+from nlb.model.units import format_duration, parse_duration, parse_size
 
 _NAME = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9._:\[\]/-]*")
 _HTTP_PATH = re.compile(r"/[!-~]{0,1023}")
@@ -70,6 +70,14 @@ def name(value: object) -> str:
     return word
 
 
+def name_of(address: Address | DnsName | None) -> str:
+    """The name of what has none of its own. Without an address, which is an error already, any will do."""
+    try:
+        return name(str(address))
+    except ValueError:
+        raise ValueError(f"{address} cannot serve as a name; write a name of its own") from None
+
+
 def group_name(value: object) -> str:
     """A name that leaves only one way to take group/target apart."""
     word = name(value)
@@ -92,7 +100,7 @@ def whole(low: int, high: int) -> PlainValidator:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"must be a whole number from {low} to {high}{_unquoted(value)}; this is {kind(value)}")
         if not low <= value <= high:
-            raise ValueError(f"{_digits(value)} is outside {low}-{high}")
+            raise ValueError(f"{digits(value)} is outside {low}-{high}")
         return value
 
     return PlainValidator(check)
@@ -110,11 +118,28 @@ def duration(low: float, high: float) -> PlainValidator:
     return PlainValidator(check)
 
 
+def size(low: int, high: int) -> PlainValidator:
+    """Bytes within bounds."""
+
+    def check(value: object) -> int:
+        count = parse_size(value)
+        if not low <= count <= high:
+            raise ValueError(f"{digits(value) if is_whole(value) else value} is outside {low} to {high} bytes")
+        return count
+
+    return PlainValidator(check)
+
+
+def one_or_many(value: object) -> object:
+    """For a list that may have been written as its only element."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
 def port(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"must be a port, a number from 1 to 65535{_unquoted(value)}; this is {kind(value)}")
     if not 1 <= value <= 65535:
-        raise ValueError(f"port {_digits(value)} is outside 1-65535")
+        raise ValueError(f"port {digits(value)} is outside 1-65535")
     return value
 
 
@@ -252,7 +277,7 @@ def matcher(value: object) -> Matcher:
     if not isinstance(value, str):
         if not is_whole(value):
             raise ValueError(f'must be HTTP statuses such as "200-399" or "200,301-302"; this is {kind(value)}')
-        value = _digits(value)
+        value = digits(value)
     ranges = []
     for part in value.split(","):
         match = _STATUSES.fullmatch(part)
@@ -271,7 +296,7 @@ def _unquoted(value: object) -> str:
     return " without quotes" if isinstance(value, str) else ""
 
 
-def _digits(value: object) -> str:
+def digits(value: object) -> str:
     """A whole number as text. Python refuses to write numbers of thousands of digits, and nobody wants to read one."""
     return str(value) if isinstance(value, int) and abs(value) < 10**18 else "a number of many digits"
 

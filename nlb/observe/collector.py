@@ -21,6 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from nlb.http1.desync import CLASS_OF
 from nlb.observe.counters import DURATION, LAG, LATENCY
 
 Facts = dict[str, Any]
@@ -41,7 +42,9 @@ class SnapshotCollector(Collector):
         snapshot = self._snapshot
         yield from _daemon(snapshot)
         yield from _listeners(snapshot["listeners"])
+        yield from _requests([row for row in snapshot["listeners"] if row["protocol"] == "http"])
         yield from _groups(snapshot["groups"])
+        yield from _groups_of_requests([row for row in snapshot["groups"] if row["protocol"] == "http"])
         yield from _targets([target for group in snapshot["groups"] for target in group["targets"]])
         yield from _workers(snapshot["workers"])
         yield from self._processes()
@@ -119,6 +122,25 @@ def _listeners(listeners: list[Facts]) -> Iterator[Metric]:
     yield durations
 
 
+def _requests(listeners: list[Facts]) -> Iterator[Metric]:
+    """Of listeners that speak http."""
+    told = "Requests by the rule that they met, its group and the class of the status that the client got."
+    requests = _counter("nlb_http_requests", told, "listener", "rule", "group", "code")
+    ended = _counter("nlb_http_exchanges_ended", "Requests by how they ended.", "listener", "phase", "cause")
+    told = "Requests that had something odd about them, by AWS's class and reason."
+    desync = _counter("nlb_http_desync", told, "listener", "class", "reason")
+    for row in listeners:
+        for route in row["routes"]:
+            for code, count in route["statuses"].items():
+                requests.add_metric([row["name"], route["rule"], route["group"], code], count)
+        for outcome, count in row["exchanges"].items():
+            phase, _, cause = outcome.partition("/")
+            ended.add_metric([row["name"], phase, cause], count)
+        for reason, count in row["desync"].items():
+            desync.add_metric([row["name"], CLASS_OF[reason], reason], count)
+    yield from (requests, ended, desync)
+
+
 def _groups(groups: list[Facts]) -> Iterator[Metric]:
     states = _gauge("nlb_group_targets", "Targets by admin state, those that are ready by health.", "group", "state")
     for row in groups:
@@ -134,19 +156,17 @@ def _groups(groups: list[Facts]) -> Iterator[Metric]:
         (_gauge("nlb_group_candidates", "Targets that new work may go to.", "group"), "candidates"),
         (_gauge("nlb_group_fail_open", told, "group"), "fail_open"),
         (_counter("nlb_group_fail_open_picks", "Choices made while failing open.", "group"), "fail_open_picks"),
-        (_gauge("nlb_group_queued_sessions", "Sessions that wait for room at a target.", "group"), "queued"),
+        (_gauge("nlb_group_queued_sessions", "Sessions or requests that wait for room.", "group"), "queued"),
         (_counter("nlb_group_policy_failures", "Choices that an own policy failed at.", "group"), "policy_failures"),
         (_counter("nlb_group_retries", "Further targets tried after a failed connect.", "group"), "retries"),
     ):
         for row in groups:
             family.add_metric([row["name"]], row[key])
         yield family
-    connect = _histogram(
-        "nlb_connect_duration_seconds", "From the start of a session until a target was joined.", "group"
-    )
-    first_byte = _histogram(
-        "nlb_first_byte_duration_seconds", "From the connect until the target's first byte.", "group"
-    )
+    told = "From the start of a session, with http from the choice of a target, until a target was joined."
+    connect = _histogram("nlb_connect_duration_seconds", told, "group")
+    told = "From the connect, with http from the request sent, until the target's first byte."
+    first_byte = _histogram("nlb_first_byte_duration_seconds", told, "group")
     queue = _histogram("nlb_queue_duration_seconds", "In the queue, with a place at the end or without.", "group")
     for row in groups:
         _fill(queue, row["name"], row["queue"], LATENCY)
@@ -157,13 +177,30 @@ def _groups(groups: list[Facts]) -> Iterator[Metric]:
     yield first_byte
 
 
+def _groups_of_requests(groups: list[Facts]) -> Iterator[Metric]:
+    """Of groups that speak http."""
+    told = "From a request's first byte until the end of its response."
+    durations = _histogram("nlb_http_request_duration_seconds", told, "group")
+    for row in groups:
+        _fill(durations, row["name"], row["durations"], LATENCY)
+    yield durations
+    for family, key in (
+        (_counter("nlb_http_retries", "Requests that were sent once more.", "group"), "http_retries"),
+        (_counter("nlb_http_pool_hits", "Requests that found an open connection.", "group"), "pool_hits"),
+        (_counter("nlb_http_pool_misses", "Requests that needed a fresh connection.", "group"), "pool_misses"),
+    ):
+        for row in groups:
+            family.add_metric([row["name"]], row[key])
+        yield family
+
+
 def _targets(targets: list[Facts]) -> Iterator[Metric]:
     per = "group", "target"
     told = "1 when a target may be given new work: ready, healthy, its address known, weight above 0."
     for family, key in (
         (_gauge("nlb_target_usable", told, *per), "usable"),
         (_gauge("nlb_target_weight", "Share of new work.", *per), "weight"),
-        (_gauge("nlb_target_sessions", "Sessions that are connecting or connected.", *per), "sessions"),
+        (_gauge("nlb_target_sessions", "Sessions, with http requests, that a target has now.", *per), "sessions"),
         (_counter("nlb_target_connections", "Connections made.", *per), "connections"),
         (_counter("nlb_target_connect_failures", "Connections that failed.", *per), "connect_failures"),
         (_counter("nlb_target_received_bytes", "Bytes that the target was sent.", *per), "received"),

@@ -5,6 +5,7 @@ its worker, and any number of readers, so nothing is locked:
 
     row of worker 0 | row of worker 1 | ...
     row = worker words | listener words x LISTENERS | group words x GROUPS | target words x TARGETS
+          | route words x ROUTES
 
 Memory that nobody touches costs nothing, so the capacities are generous. A replaced worker goes on in the row of
 the dead one: counters keep their values, so that totals never fall; gauges are cleared first.
@@ -16,7 +17,8 @@ from bisect import bisect_left
 from collections.abc import Iterable
 
 from nlb.errors import OUTCOMES
-from nlb.model.limits import GROUPS, LISTENERS, TARGETS
+from nlb.http1.desync import CLASS_OF
+from nlb.model.limits import GROUPS, LISTENERS, ROUTES, TARGETS
 
 WORD = 8  # bytes
 
@@ -46,10 +48,13 @@ RECEIVED = 2  # bytes from clients
 SENT = 3  # bytes to clients
 DURATIONS = 4
 OUTCOME = DURATIONS + _histogram_words(DURATION)
-LISTENER_WORDS = OUTCOME + len(OUTCOMES)
+EXCHANGE_OUTCOME = OUTCOME + len(OUTCOMES)  # of http: how each exchange ended, beside how its session did
+DESYNC = EXCHANGE_OUTCOME + len(OUTCOMES)  # requests by the reason of their desync class
+LISTENER_WORDS = DESYNC + len(CLASS_OF)
 
 # Words of a group.
 CONNECT_TIMES = 0
+# From the connect until the target's first byte; of http: from a request sent until the response's first byte.
 FIRST_BYTE_TIMES = CONNECT_TIMES + _histogram_words(LATENCY)
 RETRIES = FIRST_BYTE_TIMES + _histogram_words(LATENCY)  # further targets tried after a failed connect
 FAIL_OPEN_PICKS = RETRIES + 1
@@ -57,21 +62,34 @@ QUEUED = FAIL_OPEN_PICKS + 1  # gauge: sessions that wait for room at a target
 QUEUE_SINCE = QUEUED + 1  # gauge: since when the first of them does, in milliseconds of the monotonic clock; 0 nobody
 QUEUE_TIMES = QUEUE_SINCE + 1  # of those that got a place, and of those that did not
 POLICY_FAILURES = QUEUE_TIMES + _histogram_words(LATENCY)  # of a policy of the operator's own
-GROUP_WORDS = POLICY_FAILURES + 1
+REQUEST_DURATIONS = POLICY_FAILURES + 1  # from a request's first byte until the end of its response
+HTTP_REQUESTS = REQUEST_DURATIONS + _histogram_words(LATENCY)
+HTTP_RETRIES = HTTP_REQUESTS + 1  # requests that were sent once more
+POOL_HITS = HTTP_RETRIES + 1  # sent on a connection that was there already
+POOL_MISSES = POOL_HITS + 1  # for which one had to be made
+GROUP_WORDS = POOL_MISSES + 1
 
-# Words of a target; ACTIVE 0 as in a listener: sessions that are connecting or connected to it.
+# Words of a target; ACTIVE 0 as in a listener: sessions that are connecting or connected to it, of http: requests.
 CONNECTIONS = 1  # made
 CONNECT_FAILURES = 2
 TARGET_RECEIVED = 3  # bytes sent to the target
 TARGET_SENT = 4  # bytes that came from it
 TARGET_WORDS = 5
 
+# Words of a route: a rule of a listener with one group that it forwards to, or with none. They count requests by the
+# status that the client got: word status // 100; word 0 when it got none. Some servers answer 999: told as 5xx.
+ROUTE_WORDS = 10
+STATUSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+
 _LISTENERS_AT = WORKER_WORDS
 _GROUPS_AT = _LISTENERS_AT + LISTENERS * LISTENER_WORDS
 _TARGETS_AT = _GROUPS_AT + GROUPS * GROUP_WORDS
-ROW_WORDS = _TARGETS_AT + TARGETS * TARGET_WORDS
+_ROUTES_AT = _TARGETS_AT + TARGETS * TARGET_WORDS
+ROW_WORDS = _ROUTES_AT + ROUTES * ROUTE_WORDS
 
 OUTCOME_WORD = {outcome: OUTCOME + position for position, outcome in enumerate(OUTCOMES)}
+EXCHANGE_OUTCOME_WORD = {outcome: EXCHANGE_OUTCOME + position for position, outcome in enumerate(OUTCOMES)}
+DESYNC_WORD = {reason: DESYNC + position for position, reason in enumerate(CLASS_OF)}
 
 Words = memoryview  # of format "Q": unsigned 64-bit words
 
@@ -102,6 +120,9 @@ class Row:
     def target(self, number: int) -> Words:
         return self._block(_TARGETS_AT, TARGET_WORDS, number)
 
+    def route(self, number: int) -> Words:
+        return self._block(_ROUTES_AT, ROUTE_WORDS, number)
+
     def active_on(self, target: int) -> int:
         """Sessions of this worker that a target has: the one word that is asked for all targets at once."""
         return self._words[_TARGETS_AT + target * TARGET_WORDS]
@@ -109,7 +130,7 @@ class Row:
     @property
     def sessions(self) -> Words:
         """The sessions of every target, by its number."""
-        return self._words[_TARGETS_AT + ACTIVE :: TARGET_WORDS]
+        return self._words[_TARGETS_AT + ACTIVE : _ROUTES_AT : TARGET_WORDS]
 
     def clear_gauges(self, listeners: Iterable[int], targets: Iterable[int], groups: Iterable[int] = ()) -> None:
         """After a worker's death: what it had open is gone. Given are the numbers in use."""
@@ -130,6 +151,9 @@ class Row:
 
     def clear_target(self, number: int) -> None:
         _clear(self.target(number))
+
+    def clear_route(self, number: int) -> None:
+        _clear(self.route(number))
 
     def _block(self, base: int, length: int, number: int) -> Words:
         start = base + number * length
@@ -156,3 +180,8 @@ def histogram(rows: list[Words], at: int, bounds: tuple[float, ...]) -> tuple[li
 def total(rows: list[Words], at: int) -> int:
     """One word over several workers."""
     return sum(words[at] for words in rows)
+
+
+def totals(rows: list[Words], at: int, count: int) -> list[int]:
+    """So many words from `at` on, each over several workers."""
+    return [sum(column) for column in zip(*(words[at : at + count].tolist() for words in rows), strict=True)]

@@ -1,5 +1,5 @@
-"""What is written down: a record per ended session, by workers; a record per event, by control. In the same form and
-with the words of the metrics; when nobody takes the lines they are dropped and counted, and no session waits.
+"""What is written down: a record per ended session or request, by workers; a record per event, by control. In the same
+form and with the words of the metrics; when nobody takes the lines they are dropped and counted, and no session waits.
 """
 
 from __future__ import annotations

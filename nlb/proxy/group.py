@@ -6,21 +6,26 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from nlb.balance.group import Group
 from nlb.balance.policy import Means
+from nlb.balance.retries import RetryBudget
 from nlb.balance.slow_start import FULL
 from nlb.balance.target import Target
+from nlb.http1.edits import HeaderEdit
+from nlb.http1.sticky import Sticky
 from nlb.model.address import Address
 from nlb.net.loop import Deadline, Loop, Owner
 from nlb.net.sockets import dial
-from nlb.observe.counters import POLICY_FAILURES, Words
+from nlb.observe.counters import POLICY_FAILURES, POOL_HITS, POOL_MISSES, Words
 from nlb.proxy.queue import Queue
 from nlb.proxy.sources import Sources, sources
+from nlb.proxy.upstream import Pool
 
 if TYPE_CHECKING:
-    from nlb.proxy.tcp import TcpSession
+    from nlb.proxy.seeker import Seeker
 
 # The reports of one cause about one target are sent together, this many seconds apart: a dead target under load
 # fails thousands of times a second, and three failures are enough for control to act.
@@ -56,8 +61,16 @@ class WorkerGroup:
         self.connect_failed = connect_failed
         self.dial = dial
         self.sources: Sources | None = None  # where connections come from; None is the kernel's choice
-        self.parked: list[TcpSession] = []
+        self.parked: list[Seeker] = []
         self.queue = Queue(self, loop, owner, words, everywhere)
+        # What only exchanges ask for.
+        self.is_http = False
+        self.pool = Pool(loop, owner)
+        self.budget = RetryBudget(0.0, self._requests)
+        self.sticky: Sticky | None = None
+        self.request_edit: HeaderEdit | None = None  # None changes nothing, and costs nothing
+        self.response_edit: HeaderEdit | None = None
+        self.response_timeout = self.tunnel_timeout = inf
         self._loop = loop
         self._owner = owner
         self._report = report
@@ -76,16 +89,41 @@ class WorkerGroup:
         self.sources = sources(spec["source"], spec["transparent"])
         self.queue.size = spec["queue"]
         self.queue.timeout = spec["queue_timeout"]
+        self.is_http = spec["http"] is not None
+        if self.is_http:
+            self._load_http(spec["http"], targets)
+
+    def _load_http(self, spec: dict[str, Any], targets: list[Target]) -> None:
+        self.pool.size = spec["pool_size"]
+        self.pool.timeout = spec["pool_timeout"]
+        self.budget.percent = spec["retry_budget"]
+        self.response_timeout = spec["response_timeout"]
+        self.tunnel_timeout = inf if spec["tunnel_timeout"] is None else spec["tunnel_timeout"]
+        self.request_edit = HeaderEdit(**spec["request_headers"]) or None
+        self.response_edit = HeaderEdit(**spec["response_headers"]) or None
+        self.sticky = None
+        if sticky := spec["stickiness"]:
+            places = {f"{target.name} {target.address}": target for target in targets}
+            key = bytes.fromhex(spec["key"])
+            self.sticky = Sticky(
+                sticky["type"], sticky["name"] or sticky["cookie"], sticky["duration"], key, self.balance.name, places
+            )
+
+    def _requests(self) -> int:
+        return self.words[POOL_HITS] + self.words[POOL_MISSES]
 
     def unload(self) -> None:
         """The group is gone from the config: whoever still comes finds no target."""
         self.balance = Group(self.balance.name, "round_robin", [])
+        self.sticky = None
         self.rebuild()
 
     def rebuild(self, table: memoryview | None = None) -> None:
         """Anything about a target changed. `table` is what control built of it."""
         balance = self.balance
         balance.rebuild(table, self._loop.now)
+        if self.is_http:
+            self.pool.keep_only(balance.candidates)
         if balance.is_easing and self._easing is None:
             step = balance.slow_start / FULL
             self._easing = self._loop.call_at(self._loop.now + step, self._ease, self._owner)
@@ -108,7 +146,7 @@ class WorkerGroup:
 
     # --- for a balance that is attentive
 
-    def must_wait(self, session: TcpSession) -> bool:
+    def must_wait(self, session: Seeker) -> bool:
         """Before a pick: see what other workers did, and whether others wait for room already. Who failed at a target
         had its turn before them."""
         now = self._loop.now
@@ -117,6 +155,7 @@ class WorkerGroup:
             self.balance.look()
         if session.tried or not (self.balance.is_limited and self.queue.anyone):
             return False
+        session.waits()
         self.queue.join(session)
         self.queue.serve_soon()
         return True
@@ -127,6 +166,11 @@ class WorkerGroup:
             self.queue.serve_soon()
 
     # --- once in a while
+
+    def sweep(self, now: float) -> None:
+        """What only exchanges ask for."""
+        self.pool.sweep(now)
+        self.budget.turn(now)
 
     def _ease(self) -> None:
         self._easing = None

@@ -12,11 +12,15 @@ from nlb.balance.target import Target
 from nlb.net.loop import READ, Loop, Watch
 from nlb.net.sockets import BACKLOG, WOULD_BLOCK, reset_on_close
 from nlb.observe import counters
-from nlb.observe.counters import ACCEPTED, ACTIVE, OUTCOME_WORD, Words, observe
-from nlb.observe.lines import NUMBER, SECONDS, TEXT, WORD, Layout, optional
+from nlb.observe.access import REQUEST, SESSION
+from nlb.observe.counters import ACCEPTED, ACTIVE, EXCHANGE_OUTCOME_WORD, OUTCOME_WORD, Words, observe
 from nlb.observe.log import Log
+from nlb.proxy import accounts
+from nlb.proxy.exchange import Exchange
 from nlb.proxy.group import WorkerGroup
+from nlb.proxy.http import HttpSession
 from nlb.proxy.pipe import KernelPipes
+from nlb.proxy.site import Site
 from nlb.proxy.tcp import TcpSession
 
 # Accepted per wake-up: enough to amortise the wake-up, few enough that sessions do not wait.
@@ -31,24 +35,7 @@ CALM = 1.0
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Report = Callable[[str, str], None]  # level, text
-
-# The access line. Its time is the session's end; `connect` counts from the beginning, `first_byte` from the connect.
-SESSION = Layout(
-    "session",
-    {
-        "outcome": WORD,
-        "listener": WORD,
-        "client": TEXT,
-        "group": WORD,
-        "target": optional(WORD),
-        "duration": SECONDS,
-        "connect": optional(SECONDS),
-        "first_byte": optional(SECONDS),
-        "received": NUMBER,
-        "sent": NUMBER,
-        "tries": NUMBER,
-    },
-)
+Session = TcpSession | HttpSession
 
 
 class Listener:
@@ -62,7 +49,7 @@ class Listener:
         words: Words,
         everywhere: list[Words],
         pipes: KernelPipes,
-        sessions: dict[TcpSession, None],
+        sessions: dict[Session, None],
         access_log: Log | None,
         report: Report,
         report_bug: Callable[[Exception, str], None],
@@ -75,6 +62,7 @@ class Listener:
         self.pipes = pipes
         self.sessions = sessions
         self.report_bug = report_bug
+        self.site: Site | None = None  # of http; None is tcp
         self.idle_timeout = 0.0
         self.max_connections = 0
         self._everywhere = everywhere
@@ -89,15 +77,21 @@ class Listener:
         return bool(self._doors)
 
     @property
+    def is_leaving(self) -> bool:
+        """Nobody can connect any more, so what is connected shall end when it can."""
+        return not self._doors
+
+    @property
     def open_at(self) -> list[tuple[str, socket.socket]]:
         """What it accepts on, each with its bind."""
-        return [(door.bind, door.sock) for door in self._doors]
+        return [(door.bind, door.acceptor.sock) for door in self._doors]
 
     def open(self, sock: socket.socket, bind: str = "", lasts: bool = False) -> None:
         """Accept on `sock`, which is the listener's from now on; `bind` is what the config calls it. One that `lasts`
         will have another to accept on it when we end."""
-        watch = self.loop.watch(sock.fileno(), READ, _Acceptor(self, sock).ready, self)
-        self._doors.append(_Door(bind, sock, watch, lasts))
+        acceptor = _Acceptor(self, sock, _port(sock))
+        watch = self.loop.watch(sock.fileno(), READ, acceptor.ready, self)
+        self._doors.append(_Door(bind, acceptor, watch, lasts))
 
     def shut(self, bind: str) -> None:
         """Take what queues there already, then accept there no more."""
@@ -117,24 +111,27 @@ class Listener:
         # A connection in the queue has been promised to its client by the kernel's handshake. What comes while
         # we empty it is another matter: under a flood there would be no end.
         for _ in range(BACKLOG):
-            if not self._accept(door.sock):
+            if not self._accept(door.acceptor):
                 break
         self._leave(door)
 
     def _leave(self, door: _Door) -> None:
         self._doors.remove(door)
         door.watch.forget()
-        self.loop.close_later(door.sock)
+        self.loop.close_later(door.acceptor.sock)
+        if self.is_leaving:
+            for session in [session for session in self.sessions if session.listener is self]:
+                session.retire()
 
-    def burst(self, sock: socket.socket) -> None:
+    def burst(self, acceptor: _Acceptor) -> None:
         for _ in range(BURST):
-            if not self._accept(sock):
+            if not self._accept(acceptor):
                 return
 
-    def _accept(self, sock: socket.socket) -> bool:
+    def _accept(self, acceptor: _Acceptor) -> bool:
         """One connection; False when there is none."""
         try:
-            client, address = sock.accept()
+            client, address = acceptor.sock.accept()
         except WOULD_BLOCK:
             return False
         except OSError as error:
@@ -154,44 +151,47 @@ class Listener:
             return True
         client.setblocking(False)
         words[ACTIVE] += 1
-        session = TcpSession(self, client, address)
+        session: Session
+        if self.site is None:
+            session = TcpSession(self, client, address)
+        else:
+            session = HttpSession(self, client, address, acceptor.port)
         self.sessions[session] = None
         session.begin()
         return True
 
-    def ended(self, session: TcpSession, target: Target | None) -> None:
+    def ended(self, session: Session, target: Target | None = None) -> None:
         """Count a session that closed; `target` is the last it had."""
         words = self.words
         del self.sessions[session]
         words[ACTIVE] -= 1
         words[OUTCOME_WORD[session.outcome]] += 1
         observe(words, counters.DURATIONS, counters.DURATION, self.loop.now - session.began)
-        if self.access_log:
-            self._write_down(session, target, self.access_log)
+        if self.access_log and isinstance(session, TcpSession) and session.exchange is None:
+            self.access_log.write(SESSION, time(), accounts.of_session(session, target))
+
+    def exchanged(self, exchange: Exchange, target: Target | None) -> None:
+        """Count an exchange that ended."""
+        words, now = self.words, self.loop.now
+        words[EXCHANGE_OUTCOME_WORD[exchange.outcome]] += 1
+        if exchange.route is not None:
+            exchange.route[exchange.status // 100] += 1
+        if exchange.is_routed:
+            group = exchange.group.words
+            group[counters.HTTP_REQUESTS] += 1
+            if exchange.status != 101:  # a tunnel lasts as long as it likes
+                observe(group, counters.REQUEST_DURATIONS, counters.LATENCY, now - exchange.began)
+        if self.access_log and exchange.session.site.is_logged(exchange.request):
+            self.access_log.write(REQUEST, time(), accounts.of_exchange(exchange, target))
+
+    def replaced(self, session: Session, successor: Session) -> None:
+        """A session goes on as another."""
+        del self.sessions[session]
+        self.sessions[successor] = None
 
     def crashed(self, error: Exception) -> None:
         self.words[OUTCOME_WORD["accept/bug"]] += 1
         self.report_bug(error, f"listener {self.name}")
-
-    def _write_down(self, session: TcpSession, target: Target | None, log: Log) -> None:
-        began, connected_at, answered_at = session.began, session.connected_at, session.answered_at
-        log.write(
-            SESSION,
-            time(),
-            [
-                session.outcome,
-                self.name,
-                session.client_name,
-                session.group.balance.name,
-                target.name if target else None,
-                self.loop.now - began,
-                connected_at - began if connected_at else None,
-                answered_at - connected_at if answered_at else None,
-                session.counted_up,
-                session.counted_down,
-                len(session.tried) + (target is not None),
-            ],
-        )
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: leave the queue to the kernel for a moment. Said once per shortage."""
@@ -208,23 +208,30 @@ class Listener:
             door.watch.want(READ)
 
 
+class _Acceptor:
+    """Joins a descriptor's events to the socket they are about."""
+
+    __slots__ = ("listener", "port", "sock")
+
+    def __init__(self, listener: Listener, sock: socket.socket, port: int) -> None:
+        self.listener = listener
+        self.sock = sock
+        self.port = port
+
+    def ready(self, mask: int) -> None:
+        self.listener.burst(self)
+
+
 class _Door(NamedTuple):
     """One socket that is accepted on."""
 
     bind: str
-    sock: socket.socket
+    acceptor: _Acceptor
     watch: Watch
     lasts: bool
 
 
-class _Acceptor:
-    """Joins a descriptor's events to the socket they are about."""
-
-    __slots__ = ("listener", "sock")
-
-    def __init__(self, listener: Listener, sock: socket.socket) -> None:
-        self.listener = listener
-        self.sock = sock
-
-    def ready(self, mask: int) -> None:
-        self.listener.burst(self.sock)
+def _port(sock: socket.socket) -> int:
+    """0 for a unix socket."""
+    name = sock.getsockname()
+    return name[1] if isinstance(name, tuple) else 0

@@ -163,6 +163,11 @@ class Pipe:
         if not self.held:
             self.ends.rewire()
 
+    def owe(self, data: bytes) -> None:
+        """The sink is to get these before anything else; `rewire` comes next."""
+        self._rest = data
+        self.held = len(data)
+
     def release(self) -> None:
         """The session ended: give the kernel pipe back and let go of the session."""
         if self._kernel:

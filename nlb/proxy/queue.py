@@ -18,7 +18,7 @@ from nlb.observe.counters import LATENCY, QUEUE_SINCE, QUEUE_TIMES, QUEUED, Word
 
 if TYPE_CHECKING:
     from nlb.proxy.group import WorkerGroup
-    from nlb.proxy.tcp import TcpSession
+    from nlb.proxy.seeker import Seeker
 
 # Seconds between two looks for room that other workers made.
 LOOK_EVERY = 0.02
@@ -46,7 +46,7 @@ class Queue:
         self._owner = owner
         self._words = words
         self._everywhere = everywhere
-        self._waiting: OrderedDict[TcpSession, float] = OrderedDict()  # since when
+        self._waiting: OrderedDict[Seeker, float] = OrderedDict()  # since when
         self._looks = False
         self._serves = False
         self._show()
@@ -59,11 +59,11 @@ class Queue:
         """Does somebody wait, in any worker? Then newcomers wait behind them."""
         return total(self._everywhere, QUEUED) > 0
 
-    def join(self, session: TcpSession) -> None:
+    def join(self, session: Seeker) -> None:
         """Wait for a place, or end if too many do."""
         session.phase = "pick"
         if total(self._everywhere, QUEUED) >= self.size:
-            return session.close("queue_full")
+            return session.fail("queue_full")
         now = self._loop.now
         self._waiting[session] = now
         session.deadline = self._loop.call_at(now + self.timeout, session.waited_too_long, session)
@@ -72,7 +72,7 @@ class Queue:
             self._looks = True
             self._loop.call_at(now + LOOK_EVERY, self._look, self._owner)
 
-    def leave(self, session: TcpSession) -> None:
+    def leave(self, session: Seeker) -> None:
         """It has a place now, or it ended. One that does not wait may be told of too."""
         since = self._waiting.pop(session, None)
         if since is not None:

@@ -1,10 +1,6 @@
 """One TCP session: a client, the target chosen for it, and the bytes between them.
 
-    choose ──> connecting ──> first answer ──> data ──> closed
-      │  ↑         │ refused, late
-      │  └─────────┘ another target, up to `tries`
-      ├─ parked, while the group waits for its first health verdict
-      └─ in the queue, while no target has room
+    (seeker.py: choose, connect) ──> first answer ──> data ──> closed
 
 The state is the handler that the loop calls next; `phase` tells people the same. Whatever happens, a session ends
 in `close(cause)`, which acts once.
@@ -12,26 +8,23 @@ in `close(cause)`, which acts once.
 
 from __future__ import annotations
 
-import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
 from nlb.balance.affinity import flow_key
-from nlb.balance.target import Target
-from nlb.net.loop import BROKEN, READ, WRITE, Deadline, Watch
-from nlb.net.sockets import connect_cause, error_of, reset_on_close
+from nlb.net.loop import BROKEN, READ, WRITE, Watch
+from nlb.net.sockets import error_of, reset_on_close
 from nlb.observe import counters
-from nlb.observe.counters import ACTIVE, observe
+from nlb.observe.counters import observe
 from nlb.proxy.pipe import Pipe
+from nlb.proxy.seeker import Seeker
 
 if TYPE_CHECKING:
+    from nlb.proxy.exchange import Exchange
     from nlb.proxy.listener import Listener
 
-# Failures of ours: they say nothing about the target.
-_OWN_FAULTS = ("no_port", "descriptors")
 
-
-class TcpSession:
+class TcpSession(Seeker):
     """Made by a listener for an accepted client; `begin` sets it off."""
 
     __slots__ = (
@@ -39,43 +32,26 @@ class TcpSession:
         "answered_at",
         "began",
         "client",
-        "client_address",
         "client_watch",
         "connected_at",
         "counted_down",
         "counted_up",
-        "deadline",
         "down",
-        "group",
-        "listener",
-        "outcome",
-        "phase",
-        "target",
-        "target_socket",
-        "target_watch",
-        "tried",
+        "exchange",
         "up",
     )
 
     def __init__(self, listener: Listener, client: socket.socket, address: Any) -> None:
         """`address` is what accept said: (host, port, ...), or a string for a unix socket."""
-        self.listener = listener
-        self.group = listener.group
+        super().__init__(listener, listener.group, address, "pick")
         self.client = client
-        self.client_address = address
-        self.phase = "pick"
-        self.outcome = ""
         self.began = self.active_at = listener.loop.now
         self.connected_at = self.answered_at = 0.0
-        self.tried: tuple[Target, ...] = ()
-        self.target: Target | None = None
-        self.target_socket: socket.socket | None = None
         self.client_watch: Watch | None = None
-        self.target_watch: Watch | None = None
-        self.deadline: Deadline | None = None
         self.up: Pipe | None = None  # client to target
         self.down: Pipe | None = None  # target to client
         self.counted_up = self.counted_down = 0  # bytes that the counters know of
+        self.exchange: Exchange | None = None  # the one that became this session, of an http listener
 
     @property
     def client_name(self) -> str:
@@ -84,135 +60,25 @@ class TcpSession:
             return "unix:"
         return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
-    # --- choose and connect
+    # --- choose and connect: see seeker.py
 
-    def begin(self) -> None:
-        try:
-            if self.group.balance.waiting:
-                # Nobody knows yet who is healthy. The client waits in the kernel's buffers, a second at most.
-                self.group.parked.append(self)
-            else:
-                self._choose("no_target")
-        except Exception as error:  # caught here, since no handler of the loop stands behind the call
-            self.crashed(error)
-
-    def _choose(self, failure: str) -> None:
-        """Dial the next target; when there is none, end for `failure`."""
-        group = self.group
-        balance = group.balance
-        if balance.attentive and group.must_wait(self):
-            return
-        target = balance.pick(self._key() if balance.needs_key else b"", self.tried)
-        if target is not None:
-            return self._dial(target)
-        if balance.is_crowded(self.tried):
-            return group.queue.join(self)
-        return self.close(failure)
-
-    def take_place(self) -> bool:
-        """Of a session in the queue: choose again. Returns whether it waits no more."""
-        group = self.group
-        balance = group.balance
-        try:
-            target = balance.pick(self._key() if balance.needs_key else b"", self.tried)
-            if target is None and balance.is_crowded(self.tried):
-                return False
-            group.queue.leave(self)
-            self.deadline.cancel()  # type: ignore[union-attr]
-            self.deadline = None
-            if target is None:
-                self.close("no_target")
-            else:
-                self._dial(target)
-        except Exception as error:  # caught here: those behind it are to be served too
-            self.crashed(error)
-        return True
-
-    def waited_too_long(self) -> None:
-        self.deadline = None
-        self.close("queue_timeout")
-
-    def _dial(self, target: Target) -> None:
-        group = self.group
-        if group.balance.fail_open:
-            group.words[counters.FAIL_OPEN_PICKS] += 1
-        self.phase = "connect"
-        self.target = target
-        target.words[ACTIVE] += 1  # type: ignore[index]
-        # The client is not read until the target answers: the kernel's buffer is our queue, so a slow target
-        # slows its client and costs us no memory.
-        try:
-            if group.sources is None:
-                self.target_socket, error = group.dial(target.address)
-            else:
-                self.target_socket, error = group.sources.dial(target.address, self.client_address)
-        except OSError as refusal:
-            return self._try_another(connect_cause(refusal.errno or 0))
-        if not error:
-            return self._joined()
-        if error != errno.EINPROGRESS:
-            return self._try_another(connect_cause(error))
-        loop = self.listener.loop
-        self.target_watch = loop.watch(self.target_socket.fileno(), WRITE, self.connecting, self)
-        self.deadline = loop.call_at(loop.now + group.connect_timeout, self._late, self)
-
-    def connecting(self, mask: int) -> None:
-        if mask & BROKEN:
-            return self._try_another(connect_cause(error_of(self.target_socket)))  # type: ignore[arg-type]
-        self.deadline.cancel()  # type: ignore[union-attr]
-        self.deadline = None
-        return self._joined()
-
-    def _late(self) -> None:
-        self.deadline = None
-        self._try_another("timeout")
-
-    def _try_another(self, cause: str) -> None:
-        target = self.target
-        assert target is not None
-        target.words[counters.CONNECT_FAILURES] += 1  # type: ignore[index]
-        if cause not in _OWN_FAULTS:
-            self.group.connect_failed(target, cause)
-        self._leave_target()
-        self.tried += (target,)
-        if len(self.tried) >= self.group.tries:
-            return self.close(cause)
-        self.group.words[counters.RETRIES] += 1
-        return self._choose(cause)
+    def fail(self, cause: str) -> None:
+        self.close(cause)
 
     def expel(self, cause: str) -> None:
         """The target is to be left: end, or choose another if no byte has gone to it yet."""
-        if self.phase != "connect":
-            return self.close(cause)
-        assert self.target is not None
-        self.tried += (self.target,)
-        self._leave_target()
-        self._choose(cause)
+        if self.phase == "connect":
+            return self.choose_another(cause)
+        return self.close(cause)
 
-    def _leave_target(self) -> None:
-        if self.deadline:
-            self.deadline.cancel()
-            self.deadline = None
-        if self.target_watch:
-            self.target_watch.closing()
-            self.target_watch = None
-        if self.target_socket:
-            self.listener.loop.close_later(self.target_socket)
-            self.target_socket = None
-        if self.target:
-            self.target.words[ACTIVE] -= 1  # type: ignore[index]
-            if self.group.balance.attentive:
-                self.group.left(self.target)
-            self.target = None
-
-    def _key(self) -> bytes:
+    def key(self) -> bytes:
         address = self.client_address
         host, port = address[:2] if isinstance(address, tuple) else ("", 0)
         return flow_key(host, port, self.group.balance.hash_key)
 
     # --- move
 
-    def _joined(self) -> None:
+    def joined(self) -> None:
         """The target answered: from now on bytes flow."""
         client, target_socket, loop = self.client, self.target_socket, self.listener.loop
         assert target_socket is not None
@@ -233,6 +99,32 @@ class TcpSession:
             self.target_watch = loop.watch(target_socket.fileno(), READ, self.first_answer, self)
         # What the client said while we dialled is here already in the common case: no turn of the loop for it.
         self.up.pump(READ)
+
+    def go_on(
+        self,
+        exchange: Exchange,
+        client_watch: Watch,
+        target_socket: socket.socket,
+        target_watch: Watch,
+        up: bytes,
+        down: bytes,
+    ) -> None:
+        """Client and target of an exchange agreed on another protocol: from now on bytes flow. `up` and `down` are
+        owed to target and client already."""
+        self.exchange = exchange
+        self.group = exchange.group
+        self.phase = "data"
+        self.target, exchange.target = exchange.target, None
+        self.connected_at = self.answered_at = self.active_at = self.listener.loop.now
+        self.target_socket = target_socket
+        self.client_watch, self.target_watch = client_watch, target_watch
+        client_watch.owner = target_watch.owner = self
+        pipes = self.listener.pipes
+        self.up = Pipe(self, self.client, target_socket, pipes)
+        self.down = Pipe(self, target_socket, self.client, pipes)
+        self.up.owe(up)
+        self.down.owe(down)
+        self.rewire()
 
     def first_answer(self, mask: int) -> None:
         """The target's first bytes, or its end: note the time, then pump as ever after."""
@@ -299,7 +191,8 @@ class TcpSession:
             return
         up, down = self.up.moved, self.down.moved
         if up == self.counted_up and down == self.counted_down:
-            if now - self.active_at >= self.listener.idle_timeout:
+            patience = self.listener.idle_timeout if self.exchange is None else self.exchange.tunnel_timeout
+            if now - self.active_at >= patience:
                 self.close("idle")
             return
         self.active_at = now
@@ -339,8 +232,25 @@ class TcpSession:
             self._count(self.up.moved, self.down.moved)
             self.up.release()
             self.down.release()
-        self._leave_target()
+        self.leave_target()
         self.listener.ended(self, target)
+        if self.exchange is not None:
+            self.exchange.tunnel_ended(cause, target, self.counted_up, self.counted_down)
+
+    def retire(self) -> None:
+        """The listener accepts no more. A session that is under way goes on."""
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """What `nlb ctl sessions` shows."""
+        return {
+            "target": self.target.name if self.target else None,
+            "group": self.group.balance.name,
+            "phase": self.phase,
+            "age": round(now - self.began, 3),
+            "idle": round(now - self.active_at, 3),
+            "received": self.up.moved if self.up else 0,
+            "sent": self.down.moved if self.down else 0,
+        }
 
 
 def _wire(watch: Watch, reads: Pipe, writes: Pipe, both: Any) -> None:

@@ -50,10 +50,10 @@ from nlb.observe import counters
 from nlb.observe.counters import Row, observe
 from nlb.observe.log import Log
 from nlb.proxy.group import REPORT_EVERY, WorkerGroup
-from nlb.proxy.listener import Listener
+from nlb.proxy.listener import Listener, Session
 from nlb.proxy.orphan import Knocking
 from nlb.proxy.pipe import KernelPipes
-from nlb.proxy.tcp import TcpSession
+from nlb.proxy.site import Site
 
 # Seconds between the rounds that publish byte counts and find idle sessions, so that no event pays for either.
 SWEEP = 1.0
@@ -83,7 +83,7 @@ class Worker:
         self.listeners: dict[int, Listener] = {}
         self.groups: dict[int, WorkerGroup] = {}
         self.targets: dict[int, tuple[Target, WorkerGroup]] = {}
-        self.sessions: dict[TcpSession, None] = {}  # a set that keeps the order of arrival
+        self.sessions: dict[Session, None] = {}  # a set that keeps the order of arrival
         self.row: Row
         self.rows: list[Row] = []
         self.index = 0
@@ -165,6 +165,7 @@ class Worker:
                 self._report_bug,
             )
         listener.group = self.groups[spec["group"]]
+        listener.site = Site(spec["http"], self.groups, self.row) if spec["http"] else None
         listener.idle_timeout = spec["idle_timeout"]
         listener.max_connections = spec["max_connections"]
         listener.access_log = self._log if spec["access_log"] else None
@@ -288,6 +289,9 @@ class Worker:
                 session.sweep(now)
             except Exception as error:  # caught here: the rest are to be swept too
                 session.crashed(error)
+        for group in self.groups.values():
+            if group.is_http:
+                group.sweep(now)
         self._worker_words[counters.TURNS] = self.loop.turns
         self._worker_words[counters.SESSIONS] = len(self.sessions)
         if self._knocking:
@@ -372,20 +376,9 @@ class Worker:
         """A verb, the sweep or the channel failed. Sessions go on; control hears of it."""
         self._report_bug(error, "outside any session")
 
-    def _describe(self, session: TcpSession) -> dict[str, Any]:
-        now = self.loop.now
-        return {
-            "worker": self.index + 1,
-            "listener": session.listener.name,
-            "client": session.client_name,
-            "target": session.target.name if session.target else None,
-            "group": session.group.balance.name,
-            "phase": session.phase,
-            "age": round(now - session.began, 3),
-            "idle": round(now - session.active_at, 3),
-            "received": session.up.moved if session.up else 0,
-            "sent": session.down.moved if session.down else 0,
-        }
+    def _describe(self, session: Session) -> dict[str, Any]:
+        about = {"worker": self.index + 1, "listener": session.listener.name, "client": session.client_name}
+        return about | session.describe(self.loop.now)
 
 
 def _part(tables: memoryview | None, part: list[int] | None) -> memoryview | None:

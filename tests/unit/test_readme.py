@@ -10,7 +10,10 @@ import pytest
 from nlb.admin.commands import COMMANDS
 from nlb.errors import OUTCOMES
 from nlb.model import config
+from nlb.model.actions import FixedResponse, Forward, Redirect
+from nlb.model.http import RequestHeaders, ResponseHeaders, Stickiness
 from nlb.model.parse import parse
+from nlb.model.rule import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -53,10 +56,32 @@ def test_every_metric_is_listed_and_no_other() -> None:
     assert told == made
 
 
+@pytest.mark.parametrize("table", [Rule, Forward, Redirect, FixedResponse], ids=lambda cls: cls.__name__)
+def test_every_key_of_a_rule_is_told(table: type[config.Table]) -> None:
+    assert not set(table.model_fields) - told_words("Rules for HTTP")
+
+
+@pytest.mark.parametrize("table", [Stickiness, RequestHeaders, ResponseHeaders], ids=lambda cls: cls.__name__)
+def test_every_key_of_the_tables_of_a_group_is_told(table: type[config.Table]) -> None:
+    assert not set(table.model_fields) - told_words("Config")
+
+
+def told_words(title: str) -> set[str]:
+    prose = re.sub(r"^```.*?^```", "", section(title), flags=re.DOTALL | re.MULTILINE)
+    return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", prose))))
+
+
 def test_its_config_runs() -> None:
-    (text,) = blocks("toml")
-    (group,) = parse(text, "README.md").groups
+    (group,) = parse(blocks("toml")[0], "README.md").groups
     assert [str(target.address) for target in group.targets] == ["127.0.0.1:3000"]
+
+
+def test_its_rules_run() -> None:
+    (text,) = [block for block in blocks("toml") if "[[listener.rule]]" in block]
+    groups = [f'[[target_group]]\nname = "{name}"\nprotocol = "http"\n' for name in ("web", "api", "api-next")]
+    (listener,) = parse(text + "".join(groups), "README.md").listeners
+    assert [rule.name for rule in listener.rules] == ["api-v1", "2", "3"]
+    assert listener.groups == ("web", "api", "api-next")
 
 
 def test_ci_runs_the_test_command_word_for_word() -> None:

@@ -168,6 +168,7 @@ class Rig:
             "idle_timeout": idle_timeout,
             "max_connections": max_connections,
             "access_log": access_log,
+            "http": None,
         }
         self._listeners += 1
         self.send({"verb": "open", "listener": spec}, [sock.fileno() for sock in sockets])

@@ -34,6 +34,7 @@ SPEC: dict[str, Any] = {
     "connect_timeout": 5.0,
     "source": [],
     "transparent": False,
+    "http": None,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -12,11 +13,23 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from nlb.admin.web import WebServer, asker
+from nlb.admin.web import ROUTES_SHOWN, WebServer, asker
 from nlb.model.address import Address
 from nlb.net.loop import Loop
 from nlb.net.sockets import listen
-from tests.unit.admin.canned import NOW, FakeController, Site, fact, group, override, snapshot, target, worker
+from tests.unit.admin.canned import (
+    NOW,
+    FakeController,
+    Site,
+    fact,
+    group,
+    http_listener,
+    http_snapshot,
+    override,
+    snapshot,
+    target,
+    worker,
+)
 
 Facts = dict[str, Any]
 
@@ -95,6 +108,28 @@ def test_the_status_page_shows_everything(site: Site) -> None:
         "0.0.0.0:80",
     ):
         assert part in page, part
+
+
+def test_the_status_page_shows_requests(site: Site) -> None:
+    assert "HTTP" not in site.text("/")[1]
+    site.facts = http_snapshot()
+    page = " ".join(re.sub(r"<[^>]+>", " ", site.text("/")[1]).split())
+    for part in (
+        "900 requests, 97.8 % on open connections, 3 sent again",
+        "edge 0.0.0.0:443 http pages and 1 more 5 of 4000",
+        "HTTP edge: 1000 requests, 42.5 per second Listener Rule Group Requests 1xx 2xx 3xx 4xx 5xx none",
+        "edge api api-v1 318 0 300 0 0 18 0 edge default pages 600 2 590 0 7 0 1",
+        "edge ambiguous suspicious_header 5",
+        "how sessions and requests ended",
+        "data/done 270 900 web, edge both sides closed in order",
+    ):
+        assert part in page, part
+
+
+def test_the_status_page_shows_some_of_many_rules(site: Site) -> None:
+    route = {"rule": "r", "group": "pages", "statuses": {"2xx": 1}}
+    site.facts = http_snapshot(listeners=[http_listener("edge", "pages", routes=[route] * (ROUTES_SHOWN + 3))])
+    assert "and 3 more: nlb ctl requests" in site.text("/")[1]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 from nlb.admin import phrases
 from nlb.admin.server import AdminServer
 from nlb.admin.web import WebServer
+from nlb.control.inquiry import Inquiry
 from nlb.errors import AdminError
 from nlb.model.address import Address
 from nlb.model.nearest import did_you_mean
@@ -90,6 +91,7 @@ def listener(name: str, group: str, **changes: Any) -> Facts:
         "protocol": "tcp",
         "binds": ["0.0.0.0:80", "[::]:80"],
         "group": group,
+        "groups": [group],
         "sessions": 5,
         "accepted": 245,
         "received": 8192,
@@ -99,6 +101,49 @@ def listener(name: str, group: str, **changes: Any) -> Facts:
         "durations": histogram(DURATION, 0, 7, 2, seconds=0.3),
         **changes,
     }
+
+
+def http_group(name: str, *targets: Facts, **changes: Any) -> Facts:
+    requests = {
+        "protocol": "http",
+        "requests": 900,
+        "http_retries": 3,
+        "pool_hits": 880,
+        "pool_misses": 20,
+        "durations": histogram(LATENCY, 100, 700, 100, seconds=0.9),
+    }
+    return group(name, *targets, **{**requests, **changes})
+
+
+def http_listener(name: str, *groups: str, **changes: Any) -> Facts:
+    """The first of `groups` is the one of its default."""
+    requests = {
+        "protocol": "http",
+        "binds": ["0.0.0.0:443"],
+        "groups": list(groups),
+        "outcomes": {"data/done": 40, "request/idle": 12, "request/bad_head": 2},
+        "requests": 1000,
+        "requests_per_second": 42.5,
+        "exchanges": {"data/done": 900, "request/redirect": 80, "response/timeout": 18, "request/bad_head": 2},
+        "desync": {"suspicious_header": 5, "bad_header": 2},
+        "routes": [
+            {"rule": "old", "group": "", "statuses": {"3xx": 80}},
+            {"rule": "api", "group": groups[-1], "statuses": {"2xx": 300, "5xx": 18}},
+            {"rule": "default", "group": groups[0], "statuses": {"none": 1, "1xx": 2, "2xx": 590, "4xx": 7}},
+        ],
+    }
+    return listener(name, groups[0], **{**requests, **changes})
+
+
+def http_snapshot(**changes: Any) -> Facts:
+    """The usual one, with a listener and two groups that speak http."""
+    facts = snapshot()
+    facts["listeners"].append(http_listener("edge", "pages", "api-v1"))
+    facts["groups"] += [
+        http_group("pages", target(4, "page01", "pages")),
+        http_group("api-v1", target(5, "api01", "api-v1")),
+    ]
+    return facts | changes
 
 
 def worker(index: int, **changes: Any) -> Facts:
@@ -188,6 +233,69 @@ def checked(target: Facts, *results: Facts, **changes: Any) -> Facts:
     }
 
 
+# What becomes of a request, as `Desk.explain` tells it.
+EXPLAINED: Facts = {
+    "is_live": True,
+    "listener": {
+        "name": "edge",
+        "protocol": "http",
+        "binds": ["0.0.0.0:80"],
+        "port": 80,
+        "why": "it listens on port 80",
+    },
+    "request": {
+        "method": "GET",
+        "target": "/v1/x",
+        "host": "api.example.com",
+        "peer": "10.0.0.5",
+        "client": "192.0.2.7",
+        "class": "compliant",
+        "reason": "",
+        "mode": "defensive",
+        "verdict": "",
+    },
+    "rules": [
+        {"rule": "old", "matched": False, "why": "path /v1/x does not match /old/*"},
+        {"rule": "api-v1", "matched": True, "why": "host api.example.com, path /v1/x matches /v1/*"},
+        {"rule": "default", "matched": False, "why": "not asked"},
+    ],
+    "action": {"kind": "forward", "text": "to group api", "groups": [{"group": "api", "weight": 1, "share": 1.0}]},
+    "groups": [
+        {
+            "name": "api",
+            "share": 1.0,
+            "policy": "source_ip",
+            "hash_key": "source_ip",
+            "fail_open": False,
+            "waiting": False,
+            "notes": [],
+            "targets": [
+                {
+                    "name": "api01",
+                    "address": "10.0.0.21:3000",
+                    "weight": 1,
+                    "share": 1.0,
+                    "sessions": 12,
+                    "state": "in",
+                    "why": "healthy: status 200",
+                },
+                {
+                    "name": "api02",
+                    "address": "10.0.0.22:3000",
+                    "weight": 1,
+                    "share": 0.0,
+                    "sessions": 3,
+                    "state": "out",
+                    "why": "drain by the operator: deploy",
+                },
+            ],
+            "choice": {"target": "api01", "why": "the only one that is in"},
+        }
+    ],
+    "hints": [],
+}
+
+
 def snapshot(**changes: Any) -> Facts:
     """Two groups that share a target's name; web02 is drained, api's only target is down."""
     drained = target(
@@ -242,6 +350,7 @@ class FakeController:
         self.session_rows: list[Facts] | None = []
         self.wishes: list[Facts] = []
         self.result: Facts = RELOADED  # of what is answered later
+        self.explanation: Facts = EXPLAINED
 
     def snapshot(self) -> Facts:
         self.on_snapshot()
@@ -249,7 +358,8 @@ class FakeController:
 
     def status(self) -> Facts:
         groups = [{**group, "targets": len(group["targets"])} for group in self.snapshot()["groups"]]
-        return {**self.facts, "groups": groups}
+        listeners = [{key: row[key] for key in row if key != "routes"} for row in self.facts["listeners"]]
+        return {**self.facts, "groups": groups, "listeners": listeners}
 
     def health(self, target: str) -> Facts:
         return checked(self.target(target), result(True, "status 200"))
@@ -263,6 +373,10 @@ class FakeController:
     def events(self) -> list[Facts]:
         ring: list[Facts] = self.facts["events"]
         return list(ring)
+
+    def explain(self, asked: Inquiry) -> Facts:
+        self._note("explain", asked)
+        return self.explanation
 
     def target(self, name: str) -> Facts:
         rows: list[Facts] = [each for group in self.facts["groups"] for each in group["targets"]]

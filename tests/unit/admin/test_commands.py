@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from nlb.admin.commands import COMMANDS, FAMILIES, KINDS, execute
+from nlb.admin.commands import APART, COMMANDS, FAMILIES, KINDS, execute
+from nlb.control.inquiry import Inquiry, parse_url
 from nlb.errors import AdminError
-from tests.unit.admin.canned import CONFIG, NOW, SESSION, FakeController, override
+from nlb.model.address import Address
+from tests.unit.admin.canned import CONFIG, EXPLAINED, NOW, SESSION, FakeController, http_snapshot, override
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,6 +55,35 @@ def test_targets_of_all_groups_or_the_chosen_ones(args: dict[str, str], names: l
     assert [f"{row['group']}/{row['name']}" for row in rows] == names
 
 
+def test_explain_asks_control_what_was_asked() -> None:
+    controller = FakeController()
+    args = {"url": "http://a:81/x", "header": ["A: 1"], "source": "192.0.2.7"}
+    answer = ask(controller, "explain", args)
+    assert answer | {"now": 0} == EXPLAINED | {"now": 0}
+    inquiry = Inquiry(parse_url("http://a:81/x"), "GET", ("A: 1",), Address("192.0.2.7", 0))
+    assert controller.calls == [("explain", inquiry)]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({}, "explain needs a url: what a client would ask for"),
+        ({"url": 7}, "url: 7 is not a text"),
+        ({"url": "a"}, "url: 'a' is no URL"),
+        ({"url": "http://a/", "header": "A: 1"}, "header: must be a list of texts"),
+        ({"url": "http://a/", "header": [1]}, "header: must be a list of texts"),
+        ({"url": "http://a/", "source": "a"}, "source: 'a' is not an IP address"),
+    ],
+)
+def test_explain_refuses_what_it_cannot_read(args: dict[str, Any], message: str) -> None:
+    with pytest.raises(AdminError, match=message):
+        ask(FakeController(), "explain", args)
+
+
+def test_explain_is_no_command_of_nlb_ctl() -> None:
+    assert not set(APART) & set(COMMANDS)
+
+
 def test_targets_says_which_groups_fail_open() -> None:
     groups = ask(FakeController(), "targets")["groups"]
     assert [(group["name"], group["fail_open"]) for group in groups] == [("web", False), ("api", True)]
@@ -67,14 +98,74 @@ def test_health_is_of_one_target() -> None:
 
 def test_errors_count_every_ending_and_explain_it() -> None:
     rows = ask(FakeController(), "errors")["outcomes"]
-    assert [(row["outcome"], row["count"]) for row in rows] == [
-        ("data/done", 230),
-        ("data/client_reset", 6),
-        ("connect/refused", 4),
+    assert [(row["outcome"], row["sessions"], row["requests"]) for row in rows] == [
+        ("data/done", 230, 0),
+        ("data/client_reset", 6, 0),
+        ("connect/refused", 4, 0),
     ]
     assert rows[2]["meaning"] == "every target tried refused the connection: nothing listens on its port"
-    assert rows[2]["listeners"] == {"web": 4}
+    assert rows[2]["listeners"] == {"web": {"sessions": 4, "requests": 0}}
     assert ask(FakeController(), "errors", {"listener": "api"})["outcomes"] == []
+
+
+def test_errors_count_sessions_and_requests_apart() -> None:
+    rows = ask(FakeController(http_snapshot()), "errors")["outcomes"]
+    assert [(row["outcome"], row["sessions"], row["requests"]) for row in rows] == [
+        ("data/done", 270, 900),
+        ("request/redirect", 0, 80),
+        ("response/timeout", 0, 18),
+        ("request/idle", 12, 0),
+        ("data/client_reset", 6, 0),
+        ("connect/refused", 4, 0),
+        ("request/bad_head", 2, 2),
+    ]
+    assert rows[0]["listeners"] == {
+        "web": {"sessions": 230, "requests": 0},
+        "edge": {"sessions": 40, "requests": 900},
+    }
+
+
+def test_requests_are_told_by_rule_group_and_status() -> None:
+    answer = ask(FakeController(http_snapshot()), "requests")
+    assert [(row["listener"], row["rule"], row["group"], row["requests"]) for row in answer["routes"]] == [
+        ("edge", "old", "", 80),
+        ("edge", "api", "api-v1", 318),
+        ("edge", "default", "pages", 600),
+    ]
+    assert answer["routes"][2]["statuses"] == {"1xx": 2, "2xx": 590, "3xx": 0, "4xx": 7, "5xx": 0, "none": 1}
+    assert answer["desync"] == [
+        {"listener": "edge", "class": "ambiguous", "reason": "suspicious_header", "count": 5},
+        {"listener": "edge", "class": "severe", "reason": "bad_header", "count": 2},
+    ]
+    assert ask(FakeController(http_snapshot()), "requests", {"listener": "edge"}) == answer
+
+
+@pytest.mark.parametrize(
+    ("facts", "args", "said"),
+    [
+        (http_snapshot(), {"listener": "web"}, "'web' does not speak http: there are only sessions"),
+        (http_snapshot(), {"listener": "edg"}, "no listener is called 'edg' (did you mean edge?)"),
+        (None, {}, "no listener speaks http: there are only sessions"),
+    ],
+    ids=["tcp", "unknown", "none"],
+)
+def test_who_has_no_requests(facts: Any, args: dict[str, str], said: str) -> None:
+    with pytest.raises(AdminError, match=re.escape(said)):
+        ask(FakeController(facts), "requests", args)
+
+
+@pytest.mark.parametrize("verb", ["status", "watch", "listeners"])
+def test_what_is_asked_for_often_does_not_tell_every_rule(verb: str) -> None:
+    edge = ask(FakeController(http_snapshot()), verb)["listeners"][-1]
+    assert (edge["name"], edge["requests"]) == ("edge", 1000)
+    assert "routes" not in edge
+
+
+@pytest.mark.parametrize("group", ["pages", "api-v1"])
+def test_watching_a_group_shows_the_listeners_whose_rules_lead_there(group: str) -> None:
+    answer = ask(FakeController(http_snapshot()), "watch", {"group": group})
+    assert [row["name"] for row in answer["listeners"]] == ["edge"]
+    assert "durations" not in answer["groups"][0]
 
 
 @pytest.mark.parametrize(
@@ -281,6 +372,7 @@ def test_every_command_says_what_it_does_in_one_line() -> None:
         assert command.verb == verb
         assert len(command.help) <= 61, verb  # more goes on in the next line of the list of commands
         assert command.help.endswith(".")
+        assert not command.more or command.more.endswith(".")
 
 
 def test_a_verb_of_two_words_belongs_to_a_family() -> None:

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from nlb.admin import phrases
-from tests.unit.admin.canned import NOW, fact, group, listener, override, snapshot, target, worker
+from tests.unit.admin.canned import (
+    NOW,
+    fact,
+    group,
+    http_group,
+    http_listener,
+    listener,
+    override,
+    snapshot,
+    target,
+    worker,
+)
 
 DOWN = target(0, "a", health=fact("unhealthy"), usable=False)
 
@@ -39,6 +50,24 @@ DOWN = target(0, "a", health=fact("unhealthy"), usable=False)
 def test_why_nlb_is_not_ready(changes: dict[str, Any], why: str) -> None:
     facts = snapshot(listeners=[listener("web", "web"), listener("api", "api")])
     assert phrases.not_ready({**facts, **changes}) == why
+
+
+def test_groups_of_rules_are_needed_too() -> None:
+    groups = [group("pages", target(0, "a"), candidates=1), group("api", DOWN)]
+    facts = snapshot(listeners=[http_listener("edge", "pages", "api")], groups=groups, ready=False)
+    assert phrases.not_ready(facts) == "no usable target in group api"
+
+
+@pytest.mark.parametrize(
+    ("groups", "text"), [(["web"], "web"), (["web", "api"], "web and 1 more"), (["web", "a", "b"], "web and 2 more")]
+)
+def test_where_a_listener_leads(groups: list[str], text: str) -> None:
+    assert phrases.groups(http_listener("edge", *groups)) == text
+
+
+@pytest.mark.parametrize(("hits", "misses", "text"), [(0, 0, "-"), (880, 20, "97.8 %"), (0, 1, "0.0 %")])
+def test_how_many_connections_were_reused(hits: int, misses: int, text: str) -> None:
+    assert phrases.reused(http_group("web", pool_hits=hits, pool_misses=misses)) == text
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,54 @@ def test_the_summary_goes_from_listeners_to_targets():
         "  bcd  10.0.0.2:1",
         "",
         "limits   10500 descriptors per worker (the soft limit of 1024 is raised at the start): room for 7500 sessions",
-        "metrics  up to about 290 series",
+        "metrics  up to about 340 series",
     ]
+
+
+HTTP = """
+[[listener]]
+name = "edge"
+bind = "0.0.0.0:80"
+protocol = "http"
+trusted_proxies = ["10.0.0.0/8"]
+  [[listener.rule]]
+  path = "/old/*"
+  redirect = { protocol = "https" }
+  [[listener.rule]]
+  name = "api-v1"
+  priority = 1
+  host = ["api.test", "*.api.test"]
+  forward = "web"
+[[target_group]]
+name = "web"
+protocol = "http"
+stickiness = { type = "app_cookie", name = "SESSIONID", duration = "2h" }
+"""
+
+
+def test_rules_are_told_in_the_order_in_which_they_are_tried():
+    assert lines(HTTP)[5:10] == [
+        "listener edge on 0.0.0.0:80 -> group web (http, at most 5000 sessions, idle ones end after 1m, "
+        "desync defensive, trusts the proxies in 1 network)",
+        "  rule api-v1  host api.test or *.api.test -> group web",
+        "  rule 2       path /old/* -> redirect 302 to https://#{host}/#{path}",
+        "",
+        "group web: http, 0 targets, round_robin, health check tcp connect every 2s, "
+        "sticky by app_cookie SESSIONID for 2h",
+    ]
+
+
+def test_rules_have_series_of_their_own():
+    rules = '[[listener.rule]]\npath = "/x"\nforward = "web"\n' * 10
+    few, more = parse(HTTP, "nlb.toml"), parse(HTTP.replace("[[target_group]]", rules + "[[target_group]]"), "nlb.toml")
+    assert series(more, 2) > series(few, 2) > series(parse(LISTENER + GROUP, "nlb.toml"), 2)
+
+
+def test_many_rules_are_cut_short_and_so_are_long_ones():
+    rules = '[[listener.rule]]\nquery = { a = "XXX" }\nforward = "web"\n'.replace("XXX", "x" * 1000) * 30
+    told = lines(HTTP.replace("  [[listener.rule]]\n  path", rules + "  [[listener.rule]]\n  path"))
+    assert "  and 12 more" in told
+    assert max(len(line) for line in told if line.startswith("  rule")) < 400
 
 
 def test_defaults_are_filled_in_from_the_box():

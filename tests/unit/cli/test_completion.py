@@ -52,6 +52,7 @@ def offered(words: str, socket: str = "/nowhere/nlb.sock") -> list[str]:
         ("nlb ctl events --kind o", ["operator"]),
         ("nlb ctl drain web01 --w", ["--wait"]),
         ("nlb completion ", ["bash", "zsh", "fish"]),
+        ("nlb explain http://a/ --so", ["--source", "--socket"]),
         ("nlb ctl config --diff ", ["file,"]),
     ],
 )
@@ -70,6 +71,7 @@ def test_commands_and_options_need_no_daemon(words: str, expected: list[str]) ->
         ("nlb ctl target add ", ["web", "api"]),
         ("nlb ctl sessions --target api", ["api/node"]),
         ("nlb ctl errors --listener ", ["web", "api"]),
+        ("nlb explain http://a/ --listener w", ["web"]),
     ],
 )
 def test_names_are_those_that_the_daemon_has(daemon: Daemon, words: str, expected: list[str]) -> None:

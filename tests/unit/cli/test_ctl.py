@@ -18,7 +18,7 @@ import pytest
 
 from nlb.admin.commands import COMMANDS
 from nlb.cli import main
-from tests.unit.admin.canned import NOW, SESSION, Daemon, FakeController, override
+from tests.unit.admin.canned import NOW, SESSION, Daemon, FakeController, http_snapshot, override
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -173,9 +173,64 @@ def test_listeners(nlb: Run) -> None:
 
 def test_errors_explain_each_outcome(nlb: Run, daemon: Daemon) -> None:
     out = nlb("ctl", "errors")[1]
-    assert "connect/refused        4  web        every target tried refused the connection" in out
+    assert "connect/refused           4  web        every target tried refused the connection" in out
     daemon.controller.facts["listeners"][0]["outcomes"] = {}
     assert nlb("ctl", "errors")[1] == "no session has ended yet\n"
+
+
+def test_listeners_that_speak_http_have_requests(nlb: Run, daemon: Daemon) -> None:
+    daemon.controller.facts = http_snapshot()
+    heads, web, _, edge = (line.split() for line in nlb("ctl", "listeners")[1].splitlines())
+    assert heads[4:] == ["sessions", "accepted", "requests", "requests/s", "received", "sent"]
+    assert web[-7:-4] == ["245", "-", "-"]
+    assert edge[:7] == ["edge", "0.0.0.0:443", "http", "pages", "and", "1", "more"]
+    assert edge[-7:-4] == ["245", "1000", "42.5"]
+
+
+def test_groups_that_speak_http_have_requests(nlb: Run, daemon: Daemon) -> None:
+    daemon.controller.facts = http_snapshot()
+    lines = nlb("ctl", "status")[1].splitlines()
+    (pages,) = (line.split() for line in lines if line.startswith("pages "))
+    assert pages == ["pages", "http", "round_robin", "1", "1", "2", "900", "97.8", "%", "3", "1", "0"]
+    (web,) = (line.split() for line in lines if line.startswith("web  ") and "round_robin" in line)
+    assert web == ["web", "tcp", "round_robin", "3", "2", "6", "-", "-", "-", "1", "0"]
+
+
+def test_errors_of_requests_stand_beside_those_of_sessions(nlb: Run, daemon: Daemon) -> None:
+    daemon.controller.facts = http_snapshot()
+    lines = nlb("ctl", "errors", "--listener", "edge")[1].splitlines()
+    assert lines[0].split() == ["outcome", "sessions", "requests", "listeners", "meaning"]
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["data/done", "40", "900", "edge"],
+        ["request/redirect", "0", "80", "edge"],
+        ["response/timeout", "0", "18", "edge"],
+        ["request/idle", "12", "0", "edge"],
+        ["request/bad_head", "2", "2", "edge"],
+    ]
+
+
+def test_requests_by_rule_group_and_status(nlb: Run, daemon: Daemon) -> None:
+    code, _, err = nlb("ctl", "requests")
+    assert (code, err) == (
+        1,
+        "no listener speaks http: there are only sessions, which `nlb ctl listeners` and `nlb ctl errors` count\n",
+    )
+    daemon.controller.facts = http_snapshot()
+    code, out, _ = nlb("ctl", "requests", "--listener", "edge")
+    assert code == 0
+    assert [line.split()[:10] for line in out.splitlines()] == [
+        ["listener", "rule", "group", "requests", "1xx", "2xx", "3xx", "4xx", "5xx", "none"],
+        ["edge", "old", "-", "80", "0", "0", "80", "0", "0", "0"],
+        ["edge", "api", "api-v1", "318", "0", "300", "0", "0", "18", "0"],
+        ["edge", "default", "pages", "600", "2", "590", "0", "7", "0", "1"],
+        [],
+        ["requests", "that", "had", "something", "odd", "about", "them,", "by", "AWS's", "desync"],
+        ["listener", "class", "reason", "requests"],
+        ["edge", "ambiguous", "suspicious_header", "5"],
+        ["edge", "severe", "bad_header", "2"],
+    ]
+    daemon.controller.facts["listeners"][-1] |= {"routes": [], "desync": {}}
+    assert nlb("ctl", "requests")[1] == "no request has met a rule yet\n"
 
 
 def test_sessions_are_listed_and_a_full_list_says_so(nlb: Run, daemon: Daemon) -> None:

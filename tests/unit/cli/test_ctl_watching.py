@@ -8,7 +8,7 @@ import pytest
 
 from nlb.cli.tables import Cell, plain
 from nlb.cli.watching import picture, rated, sentence
-from tests.unit.admin.canned import NOW, group, listener, target
+from tests.unit.admin.canned import NOW, group, http_listener, listener, target
 
 Facts = dict[str, Any]
 
@@ -72,6 +72,17 @@ def test_the_picture_has_listeners_and_targets() -> None:
     assert lines[3].split() == ["web", "web", "7", "of", "4000", "0.0", "0", "B", "0", "B"]
     assert lines[6].split() == ["web01", "web", "ready", "healthy", "2", "100.0", "0", "B", "0", "B", "0"]
     assert lines[7].split() == ["web02", "web", "leaving", "healthy", "2", "0.0", "0", "B", "0", "B", "3"]
+
+
+def test_requests_where_a_listener_speaks_http() -> None:
+    both = [listener("web", "web"), http_listener("edge", "web", "api")]
+    before = look(NOW - 2, listeners=[both[0], {**both[1], "requests": 700}])
+    seen = rated(look(NOW, listeners=both), before)
+    assert ", 0.0/s new, 150.0/s requests, 0 B/s received, " in sentence(seen)
+    lines = shown(seen)
+    assert lines[2].split() == ["listener", "group", "sessions", "new/s", "requests/s", "received/s", "sent/s"]
+    assert lines[3].split()[-6:] == ["0.0", "-", "0", "B", "0", "B"]
+    assert lines[4].split()[-6:] == ["0.0", "150.0", "0", "B", "0", "B"]
 
 
 def test_what_was_not_there_before_has_no_rate_yet() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
 import pytest
 
-from nlb.admin.commands import COMMANDS
+from nlb.admin.commands import APART, COMMANDS
 from nlb.cli import COMMANDS as TOP
 from nlb.cli import EXIT_CODES
 from nlb.cli.man import page
@@ -47,8 +48,16 @@ def test_every_command_and_option_is_told() -> None:
             assert param.help.replace("`", "") in section
 
 
-def test_what_all_commands_have_in_common_is_told_once() -> None:
-    assert formatted().count("--socket PATH") == 1
+def test_what_all_commands_of_nlb_ctl_have_in_common_is_told_once() -> None:
+    sections = re.split(r"\n   (?=nlb )", formatted())
+    assert sum(section.count("--socket PATH") for section in sections if section.startswith("nlb ctl ")) == 1
+
+
+def test_explain_is_told_with_its_examples() -> None:
+    section = formatted().partition("\n   nlb explain ")[2].partition("\n   nlb ctl ")[0]
+    assert "   nlb explain tcp://db.example.com:5432 --source 192.0.2.7:40000\n" in section
+    for param in APART["explain"].params[1:]:
+        assert f"--{param.name} {param.metavar}" in section
 
 
 def test_every_exit_code_is_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 from pathlib import Path
 
@@ -88,6 +89,58 @@ def test_a_file_that_may_not_be_read_is_refused(write):
 def test_what_is_no_text_is_refused_where_it_ceases_to_be_one(write, content, complaint):
     path = write(content)
     assert refusal(path).splitlines()[0] == f"{path}{complaint}"
+
+
+HTTP = """[[listener]]
+bind = "0.0.0.0:80"
+protocol = "http"
+error_pages = { 502 = "FOLDER/502.html", 503 = "FOLDER/503.html" }
+[[target_group]]
+name = "web"
+protocol = "http"
+"""
+
+
+@pytest.fixture
+def with_pages(write, tmp_path):
+    (tmp_path / "502.html").write_bytes(b"<h1>Soon</h1>")
+    return write(HTTP.replace("FOLDER", str(tmp_path)).encode())
+
+
+def test_error_pages_are_read_with_the_config(with_pages, tmp_path):
+    (tmp_path / "503.html").write_bytes(b"x" * (64 << 10))
+    config = pickle.loads(pickle.dumps(config_file.read(with_pages)))
+    assert config.listeners[0].pages == {502: b"<h1>Soon</h1>", 503: b"x" * (64 << 10)}
+    assert config_file.read_hashed(with_pages)[0] == config
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda page: None, "is not there; write the absolute path of an HTML file, or leave the status out"),
+        (lambda page: page.mkdir(), "is not a file; write the absolute path of an HTML file"),
+        (os.mkfifo, "is not a file; write the absolute path of an HTML file"),
+        (lambda page: page.touch(), "is empty; write something into it, or leave the status out"),
+        (lambda page: page.symlink_to(page), "cannot be read: Too many levels of symbolic links"),
+        (
+            lambda page: page.write_bytes(b"x" * (64 << 10 | 1)),
+            "is larger than 64 KiB; put pictures and scripts on a server",
+        ),
+    ],
+    ids=["missing", "a folder", "a pipe", "empty", "a circle", "too large"],
+)
+def test_a_page_that_cannot_be_read_is_a_mistake_where_it_is_named(with_pages, tmp_path, make, complaint):
+    page = tmp_path / "503.html"
+    make(page)
+    column = HTTP.replace("FOLDER", str(tmp_path)).splitlines()[3].index(f'"{page}"') + 1
+    assert refusal(with_pages) == f"{with_pages}:4:{column}: listener[0].error_pages.503: {page} {complaint}"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read every file")
+def test_so_is_one_that_may_not_be_read(with_pages, tmp_path):
+    (tmp_path / "503.html").write_bytes(b"x")
+    (tmp_path / "503.html").chmod(0)
+    assert "503.html may not be read by this user; see the mode" in refusal(with_pages)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -31,14 +31,14 @@ def test_what_has_a_wrong_type_is_passed_over(key, odd):
 
 
 @pytest.mark.parametrize("odd", ODD, ids=str)
-@pytest.mark.parametrize("key", ["name", "bind", "target_group"])
+@pytest.mark.parametrize("key", ["name", "bind", "target_group", "protocol", "rule"])
 def test_so_it_is_in_a_listener(key, odd):
     told = messages(listener=[{**LISTENER, key: odd}, {**LISTENER, "bind": "0.0.0.0:81", key: odd}])
     assert odd == "text" or told == []
 
 
 @pytest.mark.parametrize("odd", ODD, ids=str)
-@pytest.mark.parametrize("key", ["name", "port", "targets", "health_check"])
+@pytest.mark.parametrize("key", ["name", "port", "targets", "health_check", "protocol"])
 def test_so_it_is_in_a_group(key, odd):
     assert messages(target_group=[{**GROUP, key: odd}]) == []
 
@@ -72,3 +72,86 @@ def test_addresses_of_many_listeners_are_compared_in_little_time():
     listeners = [{"bind": [f"11.{n >> 8}.{n & 255}.{host}:80" for host in range(60)]} for n in range(1000)]
     assert messages(listener=listeners) == []
     assert len(messages(listener=[*listeners, LISTENER])) == 1
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("key", ["name", "priority", "forward", "port", "host"])
+def test_so_it_is_in_a_rule(key, odd):
+    told = messages(listener=[{**LISTENER, "rule": [{"forward": "web", key: odd}]}])
+    assert told == [] or odd in ("text", 5, [5])
+
+
+def http(*rules, **more):
+    listener = {**LISTENER, "protocol": "http", "rule": [*rules], **more}
+    return {"listener": [listener], "target_group": [{**GROUP, "protocol": "http"}]}
+
+
+def test_rules_that_have_nothing_in_common_are_fine():
+    assert messages(**http({"forward": "web"}, {"forward": ["web"], "name": "1x", "priority": 5}, {"port": 80})) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ([{"name": "a"}, {"name": "a"}], "another rule of the listener has the name 'a' already"),
+        ([{"name": "2"}, {}], "another rule of the listener has the name '2' already"),
+        ([{}, {"priority": 10}], "priority 10 is that of another rule already"),
+        ([{"priority": 20}, {}], "priority 20 is that of another rule already"),
+        ([{"forward": ["web", "wep"]}], "there is no target_group with the name 'wep'; write web (did you mean web?)"),
+        ([{"port": 81}], "the listener does not listen on port 81; write 80"),
+        ([{"port": [80, 8080]}], "the listener does not listen on port 8080; write 80"),
+    ],
+)
+def test_what_only_rules_beside_each_other_show(rules, told):
+    (message,) = messages(**http(*rules))
+    assert message.startswith(told)
+
+
+@pytest.mark.parametrize(("bind", "told"), [("0.0.0.0:0", []), ("unix:/run/a", ["write no port"])])
+def test_a_free_port_may_be_any_and_a_unix_socket_has_none(bind, told):
+    found = messages(**http({"port": 81}, bind=bind))
+    assert [text.partition("; ")[2].partition(",")[0] for text in found] == told
+
+
+@pytest.mark.parametrize(
+    ("listener", "group", "told"),
+    [
+        ("http", "http", False),
+        ("tcp", "tcp", False),
+        ("http", "tcp", True),
+        ("tcp", "http", True),
+        ("tls", "http", False),
+        ("http", 5, False),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_listener_and_its_groups_speak_the_same(listener, group, told, named):
+    one = {**LISTENER, "protocol": listener} | ({"target_group": "web"} if named else {})
+    found = messages(listener=[one], target_group=[{**GROUP, "protocol": group}])
+    message = f"the group 'web' speaks {group} and this listener {listener}; write the same protocol in both"
+    assert found == [message] * told
+
+
+def test_rules_of_all_listeners_together_have_a_limit():
+    rules = [{"forward": "web"}] * 32769
+    listeners = [{"bind": f"0.0.0.0:{port}", "protocol": "http", "rule": rules} for port in (80, 81)]
+    groups = [{**GROUP, "protocol": "http"}]
+    assert messages(listener=listeners, target_group=groups) == [
+        "65538 rules in all are too many; there is room for 65536"
+    ]
+
+
+def test_so_have_the_groups_that_they_forward_to():
+    groups = [{**GROUP, "name": name, "protocol": "http"} for name in ("web", "api", "new")]
+    rules = [{"forward": ["web", "api", "new"]}] * 43691
+    listener = {**LISTENER, "protocol": "http", "target_group": "web", "rule": rules}
+    assert messages(listener=[listener], target_group=groups) == [
+        "131074 groups of all rules are too many; there is room for 131072"
+    ]
+
+
+def test_a_target_may_not_be_the_listener_whose_rule_leads_to_it():
+    other = {"name": "api", "protocol": "http", "targets": ["127.0.0.1:80"]}
+    data = http({"forward": "api"}, target_group="web")
+    found = messages(**data | {"target_group": [*data["target_group"], other]})
+    assert found == ["127.0.0.1:80 is where the listener of this group listens; write the server's own port"]

@@ -220,6 +220,15 @@ def test_every_mistake_is_told_at_once() -> None:
         typed_target("a b=10.0.0.1:70000", 2000)
 
 
+def test_a_listener_is_in_front_of_the_groups_of_its_rules_too() -> None:
+    http = FILE.replace('target_group = "web"', 'protocol = "http"\ntarget_group = "web"\nrule = [{ forward = "api" }]')
+    http = http.replace("[[target_group]]", '[[target_group]]\nprotocol = "http"')
+    result = merge(parse(http, "nlb.toml"), [change("+api itself=127.0.0.1:80")])
+    assert [void.why for void in result.void] == [
+        "127.0.0.1:80 is where the listener of this group listens; write the server's own port"
+    ]
+
+
 # --- names
 
 NAMES = """

@@ -14,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlb.errors import ConfigError
+from nlb.model.actions import FixedResponse, Forward, Redirect
 from nlb.model.config import Admin, Config, Dns, HealthCheck, Listener, Log, Target, TargetGroup
 from nlb.model.doubts import warnings
+from nlb.model.http import RequestHeaders, ResponseHeaders
 from nlb.model.parse import parse
+from nlb.model.rule import Rule
 
 ROOT = Path(__file__).resolve().parents[3]
 BAD = sorted((ROOT / "tests/vectors/configs/bad").glob("*.toml"))
@@ -60,35 +63,48 @@ def test_a_good_file_is_read_with_its_warnings(file):
     assert warnings(parse(text_of(file), "x.toml")) == file.with_suffix(".warnings").read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", ["nlb.toml", "minimal.toml"])
-def test_the_shipped_files_are_good_without_a_doubt(name):
-    assert warnings(parse((ROOT / "conf" / name).read_text(), name)) == []
+@pytest.mark.parametrize("file", sorted((ROOT / "conf").glob("*.toml")), ids=lambda file: file.name)
+def test_the_shipped_files_are_good_without_a_doubt(file):
+    assert warnings(parse(file.read_text(), file.name)) == []
 
 
 def test_the_shipped_file_has_every_key_and_shows_the_defaults():
     config = parse(WHOLE, "nlb.toml")
-    group, listener = config.groups[0], config.listeners[0]
     shown = {
-        Config: config,
-        Admin: config.admin,
-        Log: config.log,
-        Dns: config.dns,
-        TargetGroup: group,
-        Listener: listener,
-        HealthCheck: group.health_check,
+        Config: [config],
+        Admin: [config.admin],
+        Log: [config.log],
+        Dns: [config.dns],
+        TargetGroup: config.groups,
+        Listener: config.listeners,
+        HealthCheck: [config.groups[0].health_check],
+        Target: config.groups[0].targets,
+        RequestHeaders: [config.groups[1].request_headers],
+        ResponseHeaders: [config.groups[1].response_headers],
+        Rule: config.listeners[1].rules,
+        Forward: config.listeners[1].rules[0].forward,
+        Redirect: [config.listeners[1].rules[1].redirect],
+        FixedResponse: [config.listeners[1].rules[2].fixed_response],
     }
-    for model, value in shown.items():
-        assert value.model_fields_set == set(model.model_fields)
-    assert {"port"}.union(*(target.model_fields_set for target in group.targets)) == set(Target.model_fields)
+    for model, values in shown.items():
+        keys = set().union(*(value.model_fields_set for value in values))
+        assert keys | ({"port"} if model is Target else set()) == set(model.model_fields), model
     own = {"bind", "name", "max_connections", "target_group", "port", "targets", "path", "socket", "state_dir"}
-    own |= {"max_load"}
+    own |= {"max_load", "protocol", "max_body", "error_pages", "rules", "stickiness", "tunnel_timeout"}
+    own |= {"request_headers", "response_headers"}
     own |= {"host", "headers", "send", "expect", "tls_server_name", "tls_ca", "tls_verify", "command", "dns"}
     small = parse(LISTENER + GROUP + 'health_check = { protocol = "http" }\n', "small.toml")
-    for model, default in ((Config, small), (Listener, small.listeners[0]), (TargetGroup, small.groups[0])):
-        for key in set(model.model_fields) - own - {"binds", "listeners", "groups", "admin", "log", "health_check"}:
-            assert getattr(shown[model], key) == getattr(default, key), key
+    http = parse(LISTENER + 'protocol = "http"\n' + GROUP + 'protocol = "http"\n', "small.toml")
+    pairs = [(config, small), *zip(config.listeners, (small.listeners[0], http.listeners[0]), strict=True)]
+    pairs += zip(config.groups, (small.groups[0], http.groups[0]), strict=False)
+    for value, default in pairs:
+        for key in value.model_fields_set - own - {"binds", "listeners", "groups", "admin", "log", "health_check"}:
+            assert getattr(value, key) == getattr(default, key), key
     for key in set(HealthCheck.model_fields) - own:
-        assert getattr(group.health_check, key) == getattr(small.groups[0].health_check, key), key
+        assert getattr(config.groups[0].health_check, key) == getattr(small.groups[0].health_check, key), key
+    assert config.listeners[1].tunnel_timeout == http.listeners[0].tunnel_timeout
+    assert config.listeners[1].rules[1].redirect.status == Redirect.model_fields["status"].default
+    assert [rule.priority for rule in config.listeners[1].rules] == [10, 20, 30]
     assert config.admin.web == small.admin.web
     assert config.log == small.log
     assert config.dns.model_copy(update={"nameservers": ()}) == small.dns

@@ -129,3 +129,108 @@ def test_names_are_other_targets_where_they_are_written_otherwise() -> None:
         "group web: remove target a (a.test:80): drain its sessions",
         "dns.min_ttl 5 -> 9",
     )
+
+
+HTTP = """
+[[listener]]
+name = "edge"
+bind = "127.0.0.1:80"
+protocol = "http"
+target_group = "web"
+"""
+HTTP_GROUPS = "".join(f'[[target_group]]\nname = "{name}"\nprotocol = "http"\n' for name in ("web", "api"))
+API_RULE = '[[listener.rule]]\nname = "api-v1"\npath = "/v1/*"\nforward = "api"\n'
+OLD_RULE = '[[listener.rule]]\nname = "old"\nhost = "old.test"\nredirect = { host = "new.test" }\n'
+SHUT_RULE = '[[listener.rule]]\nport = 80\nfixed_response = { status = 503, body = "noon" }\n'
+
+
+def of_http(*rules: str, listener: str = "", group: str = "") -> Config:
+    return read(HTTP + listener + "".join(rules) + HTTP_GROUPS + group)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentences"),
+    [
+        pytest.param([API_RULE], [API_RULE], [], id="nothing"),
+        pytest.param([], [API_RULE], ["add rule api-v1: path /v1/* -> group api"], id="a rule more"),
+        pytest.param([API_RULE, OLD_RULE], [OLD_RULE], ["remove rule api-v1"], id="a rule less"),
+        pytest.param(
+            [API_RULE], [API_RULE.replace("/v1/*", "/v2/*")], ["rule api-v1: path /v1/* -> /v2/*"], id="a condition"
+        ),
+        pytest.param(
+            [API_RULE],
+            [API_RULE + 'header = { X-A = ["1", "2"] }\nmethod = "GET"\n'],
+            ["rule api-v1: method any -> GET", "rule api-v1: header any -> X-A: 1, 2"],
+            id="more conditions",
+        ),
+        pytest.param(
+            [API_RULE],
+            [API_RULE.replace('"api"\n', '[{ target_group = "api", weight = 3 }, "web"]\n')],
+            ["rule api-v1: group api -> groups api (75 %), web (25 %)"],
+            id="an action",
+        ),
+        pytest.param(
+            [SHUT_RULE], [SHUT_RULE.replace("noon", "nine")], ["rule 1: another body of the same length"], id="a body"
+        ),
+        pytest.param(
+            [API_RULE, OLD_RULE, SHUT_RULE],
+            [OLD_RULE, API_RULE, SHUT_RULE],
+            ["rules are tried in another order: old, api-v1, 3"],
+            id="the order",
+        ),
+        pytest.param([API_RULE, OLD_RULE], [API_RULE, SHUT_RULE.replace("port", "name = 'shut'\nport"), OLD_RULE],
+            ["add rule shut: port 80 -> answer 503, 4 bytes of text/plain; charset=utf-8"],
+            id="one between others moves none",
+        ),
+        pytest.param(
+            [API_RULE, OLD_RULE],
+            [API_RULE + "priority = 15\n", OLD_RULE],
+            ["rule api-v1: priority 10 -> 15"],
+            id="a priority",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_reload_says_of_rules(old: list[str], new: list[str], sentences: list[str]) -> None:
+    planned = plan(of_http(*old), of_http(*new))
+    assert list(planned.sentences) == [f"listener edge: {sentence}" for sentence in sentences]
+    assert bool(planned.listeners_changed) == bool(sentences)
+
+
+@pytest.mark.parametrize(
+    ("listener", "group", "sentences"),
+    [
+        ('desync = "strictest"', "", ["listener edge: desync defensive -> strictest"]),
+        ('trusted_proxies = "10.0.0.0/8"', "", ["listener edge: trusted_proxies none -> 10.0.0.0/8"]),
+        ('error_pages = { 502 = "/a" }', "", ["listener edge: error_pages none -> 502: /a"]),
+        ('max_body = "1MiB"', "", ["listener edge: max_body default -> 1048576"]),
+        ("", 'stickiness = { type = "lb_cookie" }', ["group api: stickiness default -> lb_cookie for 1d"]),
+        ("", "request_headers = { set = { X-A = '1' } }", ["group api: request_headers.set none -> X-A: 1"]),
+    ],
+)
+def test_what_a_reload_says_of_settings(listener: str, group: str, sentences: list[str]) -> None:
+    planned = plan(of_http(), of_http(listener=listener + "\n", group=group + "\n"))
+    assert list(planned.sentences) == sentences
+
+
+def test_of_long_lists_only_what_differs_is_told() -> None:
+    networks = [f"10.{number}.0.0/16" for number in range(200)]
+    old, new = (of_http(listener=f"trusted_proxies = {some}\n") for some in (networks[:-1], networks[1:]))
+    assert plan(old, new).sentences == ("listener edge: trusted_proxies + 10.199.0.0/16, - 10.0.0.0/16",)
+    (long,) = plan(of_http(), new).sentences
+    assert long.endswith("+ 10.10.0.0/16 and 189 more")
+
+
+def test_a_new_listener_names_all_its_groups() -> None:
+    assert "open listener edge on 127.0.0.1:80 -> web, api" in plan(BASE, of_http(API_RULE)).sentences
+
+
+def test_a_page_with_another_content_is_told_where_both_are_known() -> None:
+    config = of_http(listener='error_pages = { 502 = "/a", 503 = "/b" }\n')
+
+    def having(pages: dict[int, bytes]) -> Config:
+        return config.model_copy(update={"listeners": (config.listeners[0].with_pages(pages),)})
+
+    old, new = having({502: b"a", 503: b"b"}), having({502: b"a", 503: b"c"})
+    assert plan(old, new).sentences == ("listener edge: error_pages 503: /b has another content",)
+    assert plan(old, new).listeners_changed
+    assert plan(config, new).sentences == ()

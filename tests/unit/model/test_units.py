@@ -1,4 +1,4 @@
-"""Durations and sizes: what people write, what they read, and that both agree."""
+"""Durations, sizes and rates: what people write, what they read, and that both agree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlb.model.units import format_duration, parse_duration, parse_size
+from nlb.model.units import Rate, format_duration, format_rate, parse_duration, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,56 @@ def test_a_size_is_bytes_or_text_with_a_unit(written, size):
 def test_what_is_no_size_is_refused_with_a_sentence(written, complaint):
     with pytest.raises(ValueError, match=complaint):
         parse_size(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "per_second", "burst", "shown"),
+    [
+        ("50/s burst 100", 50.0, 100, "50/s burst 100"),
+        ("50/s", 50.0, 50, "50/s burst 50"),
+        ("5/m burst 5", 5 / 60, 5, "5/m burst 5"),
+        ("60/m burst 1", 1.0, 1, "1/s burst 1"),
+        ("1/h", 1 / 3600, 1, "1/h burst 1"),
+        ("7/d burst 2", 7 / 86400, 2, "7/d burst 2"),
+        ("1000000/s burst 1000000", 1e6, 1_000_000, "1000000/s burst 1000000"),
+        ("0050/s burst 01", 50.0, 1, "50/s burst 1"),
+    ],
+)
+def test_a_rate_is_a_count_per_time_and_what_may_come_at_once(written, per_second, burst, shown):
+    rate = parse_rate(written)
+    assert rate == Rate(pytest.approx(per_second), burst)
+    assert format_rate(rate) == shown
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        (50, 'a rate is text such as "50/s burst 100", "5/m"'),
+        (None, "a rate is text such as"),
+        ("", '\'\' is not a rate; write "50/s burst 100", "5/m"'),
+        ("50", "'50' is not a rate"),
+        ("50/s burst", "'50/s burst' is not a rate"),
+        ("50 /s", "'50 /s' is not a rate"),
+        ("1.5/s", "'1.5/s' is not a rate"),
+        ("-5/s", "'-5/s' is not a rate"),
+        ("5/10s", "'5/10s' is not a rate"),
+        ("٣/s", "is not a rate"),
+        ("50/sec", "'sec' is not a unit of a rate; write 50/s, 50/m, 50/h or 50/d"),
+        ("50/ms", "'ms' is not a unit of a rate"),
+        ("0/s", "0 would refuse everybody"),
+        ("5/s burst 0", "0 would refuse everybody"),
+        ("1000001/s", "1000001 is more than any limit needs; at most 1000000"),
+        ("5/s burst 999999999", "999999999 is more than any limit needs"),
+        ("9" * 5000 + "/s", "9...' is not a rate"),
+    ],
+)
+def test_what_is_no_rate_is_refused_with_a_sentence(written, complaint):
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        parse_rate(written)
+
+
+@given(st.integers(1, 1_000_000), st.sampled_from("smhd"), st.integers(1, 1_000_000))
+def test_a_rate_that_is_shown_can_be_written(count, unit, burst):
+    rate = parse_rate(f"{count}/{unit} burst {burst}")
+    again = parse_rate(format_rate(rate))
+    assert again == Rate(pytest.approx(rate.per_second), burst)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nlb.observe.collector import SnapshotCollector, process_figures
 from nlb.observe.counters import DURATION, LATENCY
-from tests.unit.admin.canned import fact, group, listener, snapshot, target, worker
+from tests.unit.admin.canned import fact, group, http_snapshot, listener, snapshot, target, worker
 
 Labels = dict[str, str]
 
@@ -113,6 +113,44 @@ def test_a_sample(name: str, labels: Labels, number: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "labels", "number"),
+    [
+        ("nlb_http_requests_total", {"listener": "edge", "rule": "api", "group": "api-v1", "code": "2xx"}, 300),
+        ("nlb_http_requests_total", {"listener": "edge", "rule": "default", "group": "pages", "code": "none"}, 1),
+        ("nlb_http_requests_total", {"listener": "edge", "rule": "old", "group": "", "code": "3xx"}, 80),
+        ("nlb_http_exchanges_ended_total", {"listener": "edge", "phase": "data", "cause": "done"}, 900),
+        ("nlb_http_exchanges_ended_total", {"listener": "edge", "phase": "response", "cause": "timeout"}, 18),
+        ("nlb_sessions_ended_total", {"listener": "edge", "phase": "data", "cause": "done"}, 40),
+        ("nlb_sessions_ended_total", {"listener": "edge", "phase": "request", "cause": "idle"}, 12),
+        ("nlb_http_desync_total", {"listener": "edge", "class": "ambiguous", "reason": "suspicious_header"}, 5),
+        ("nlb_http_desync_total", {"listener": "edge", "class": "severe", "reason": "bad_header"}, 2),
+        ("nlb_http_request_duration_seconds_bucket", {"group": "pages", "le": "0.001"}, 800),
+        ("nlb_http_request_duration_seconds_count", {"group": "api-v1"}, 900),
+        ("nlb_http_request_duration_seconds_sum", {"group": "pages"}, 0.9),
+        ("nlb_http_retries_total", {"group": "pages"}, 3),
+        ("nlb_http_pool_hits_total", {"group": "pages"}, 880),
+        ("nlb_http_pool_misses_total", {"group": "pages"}, 20),
+        ("nlb_first_byte_duration_seconds_count", {"group": "pages"}, 7),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_a_sample_of_requests(name: str, labels: Labels, number: float) -> None:
+    assert value(http_snapshot(), name, **labels) == number
+
+
+def test_tcp_has_no_series_of_requests() -> None:
+    named = [
+        {labels.get("listener"), labels.get("group")}
+        for name, found in scrape(http_snapshot()).items()
+        if name.startswith("nlb_http_")
+        for labels, _ in found
+    ]
+    assert named
+    assert not {"web", "api"} & set.union(*named)
+    assert not [name for name in scrape(snapshot()) if name.startswith("nlb_http_")]
+
+
+@pytest.mark.parametrize(
     ("changes", "name", "labels", "number"),
     [
         ({"ready": False}, "nlb_ready", {}, 0),
@@ -179,7 +217,7 @@ def test_names_with_anything_in_them_come_through() -> None:
 
 
 def test_the_rules_of_names_hold_for_every_family() -> None:
-    families = list(SnapshotCollector(snapshot(), figures).collect())
+    families = list(SnapshotCollector(http_snapshot(), figures).collect())
     assert len({family.name for family in families}) == len(families)
     for family in families:
         assert family.name.startswith("nlb_"), family.name

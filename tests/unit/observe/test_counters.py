@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 
 from nlb.errors import OUTCOMES
-from nlb.model.limits import GROUPS, LISTENERS, TARGETS
+from nlb.http1.desync import CLASS_OF
+from nlb.model.limits import GROUPS, LISTENERS, ROUTES, TARGETS
 from nlb.observe import counters
 from nlb.observe.counters import (
     ACCEPTED,
     ACTIVE,
     CONNECT_TIMES,
     CONNECTIONS,
+    DESYNC_WORD,
     DURATION,
     DURATIONS,
+    EXCHANGE_OUTCOME_WORD,
     GROUP_WORDS,
     LAG,
     LATENCY,
@@ -22,6 +25,7 @@ from nlb.observe.counters import (
     POLICY_FAILURES,
     QUEUE_SINCE,
     QUEUED,
+    ROUTE_WORDS,
     SESSIONS,
     TARGET_WORDS,
     TURNS,
@@ -45,7 +49,8 @@ def test_every_word_has_its_own_place() -> None:
     blocks = []
     for row in rows(2):
         blocks.append(row.worker)
-        for block, count in ((row.listener, LISTENERS), (row.group, GROUPS), (row.target, TARGETS)):
+        kinds = ((row.listener, LISTENERS), (row.group, GROUPS), (row.target, TARGETS), (row.route, ROUTES))
+        for block, count in kinds:
             blocks += [block(0), block(1), block(count - 1)]
     number = 0
     for block in blocks:
@@ -65,13 +70,15 @@ def test_blocks_have_room_for_all_their_words() -> None:
     assert len(row.listener(LISTENERS - 1)) == LISTENER_WORDS
     assert len(row.group(GROUPS - 1)) == GROUP_WORDS
     assert len(row.target(TARGETS - 1)) == TARGET_WORDS
+    assert len(row.route(ROUTES - 1)) == ROUTE_WORDS == 999 // 100 + 1
     assert DURATIONS + len(DURATION) + 2 == min(OUTCOME_WORD.values())
 
 
-def test_every_outcome_has_a_word_of_its_own() -> None:
-    assert list(OUTCOME_WORD) == list(OUTCOMES)
-    assert len(set(OUTCOME_WORD.values())) == len(OUTCOMES)
-    assert max(OUTCOME_WORD.values()) == LISTENER_WORDS - 1
+def test_every_outcome_and_every_reason_has_a_word_of_its_own() -> None:
+    assert list(OUTCOME_WORD) == list(EXCHANGE_OUTCOME_WORD) == list(OUTCOMES)
+    assert list(DESYNC_WORD) == list(CLASS_OF)
+    words = [*OUTCOME_WORD.values(), *EXCHANGE_OUTCOME_WORD.values(), *DESYNC_WORD.values()]
+    assert words == list(range(DURATIONS + len(DURATION) + 2, LISTENER_WORDS))
 
 
 def test_a_row_beyond_the_memory_cannot_be_written() -> None:
@@ -118,6 +125,8 @@ def test_histograms_beside_each_other_do_not_mix() -> None:
     assert histogram([words], CONNECT_TIMES, LATENCY)[0][0] == 0
     assert histogram([words], counters.FIRST_BYTE_TIMES, LATENCY) == ([1] + [0] * len(LATENCY), 0.0)
     assert words[counters.RETRIES] == words[counters.FAIL_OPEN_PICKS] == 0
+    observe(words, counters.REQUEST_DURATIONS, LATENCY, 1e6)
+    assert words[counters.POLICY_FAILURES] == words[counters.HTTP_REQUESTS] == 0
 
 
 def test_several_workers_are_one_box() -> None:
@@ -151,6 +160,7 @@ def test_a_number_with_a_new_owner_starts_from_nothing() -> None:
         (row.listener, row.clear_listener),
         (row.group, row.clear_group),
         (row.target, row.clear_target),
+        (row.route, row.clear_route),
     ):
         for number in (3, 4, 5):
             for word in range(len(block(number))):

@@ -1,0 +1,226 @@
+"""`nlb explain`: what becomes of a request, or of a connection, step by step: which listener, which rule, which group,
+which target, and why. It asks the same code that carries traffic; nothing is sent, counted or changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nlb.control.inquiry import PORTS, Inquiry
+from nlb.control.prospect import Client, View, prospect, written
+from nlb.control.routing import rule_specs
+from nlb.errors import AdminError
+from nlb.http1 import desync
+from nlb.http1.conditions import NO_ADDRESS
+from nlb.http1.facts import BadHead, Request
+from nlb.http1.forwarded import Forwarding, Peer
+from nlb.http1.head import parse_request
+from nlb.http1.routes import FIXED_RESPONSE, FORWARD, Routes, Rule
+from nlb.model.config import Config, Listener
+from nlb.model.nearest import did_you_mean
+from nlb.model.rule import DEFAULT
+from nlb.shield.cidr import Networks
+
+Data = dict[str, Any]
+
+_VERDICTS = {
+    desync.PASS: "passes it",
+    desync.PASS_AND_CLOSE: "passes it, and closes both connections after it",
+    desync.REFUSE: "refuses it: answered 400",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A listener, and where it listens: its binds as they came out."""
+
+    settings: Listener
+    binds: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def ports(self) -> list[int]:
+        return [int(bind.rpartition(":")[2]) for bind in self.binds if not bind.startswith("unix:")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(self.binds)})"
+
+
+def of_file(config: Config, inquiry: Inquiry) -> Data:
+    """What a daemon with this config would do, as far as a file can tell."""
+    groups = {group.name: group for group in config.groups}
+    places = [Place(listener, [str(bind) for bind in listener.binds]) for listener in config.listeners]
+    return explain(inquiry, places, lambda name: written(groups[name])) | {"is_live": False}
+
+
+def explain(inquiry: Inquiry, places: Sequence[Place], view: Callable[[str], View]) -> Data:
+    """JSON data: `listener`, `request` (None for tcp), `rules` in order, `action`, and each of the `groups` that may
+    get it. Raises AdminError where no listener is meant."""
+    place, port, chosen = _choose(inquiry, places)
+    settings = place.settings
+    facts: Data = {
+        "is_live": True,
+        "listener": {
+            "name": place.name,
+            "protocol": settings.protocol,
+            "binds": place.binds,
+            "port": port,
+            "why": chosen,
+        },
+        "request": None,
+        "rules": [],
+        "groups": [],
+    }
+    if settings.protocol == "tcp":
+        source = inquiry.source
+        client = Client(source.host, source.port) if source else None
+        groups = [prospect(view(settings.target_group), 1.0, client)]
+        action = {"kind": "forward", "text": f"to group {settings.target_group}"}
+        return facts | {"action": action, "groups": groups, "hints": _hints(inquiry, [], groups)}
+    if inquiry.url.scheme == "https":
+        raise AdminError(f"listener {place} speaks http without TLS; ask for http://{inquiry.url.authority}/")
+    facts |= _exchange(inquiry, settings, port, view)
+    return facts | {"hints": _hints(inquiry, facts["rules"], facts["groups"])}
+
+
+def _hints(inquiry: Inquiry, rules: Sequence[Data], groups: Sequence[Data]) -> list[str]:
+    """What more would have to be known."""
+    source = inquiry.source
+    keys = {group["hash_key"] for group in groups if group["choice"]["target"] is None} - {None}
+    if source is None and (keys or any(rule["why"] == NO_ADDRESS for rule in rules)):
+        what = "IP:PORT" if "flow" in keys else "IP"
+        return [f"--source {what} says who the client is, which this depends on"]
+    if source is not None and not source.port and "flow" in keys:
+        return [f"--source {source.host}:PORT says the client's port too, which this depends on"]
+    return []
+
+
+# --- which listener
+
+
+def _choose(inquiry: Inquiry, places: Sequence[Place]) -> tuple[Place, int, str]:
+    """The listener, the port of it that is connected to, and why that one."""
+    url = inquiry.url
+    port = url.port or PORTS[url.scheme]
+    if inquiry.listener is not None:
+        place = next((each for each in places if each.name == inquiry.listener), None)
+        if place is None:
+            hint = did_you_mean(inquiry.listener, [each.name for each in places])
+            raise AdminError(f"no listener is called '{inquiry.listener}'{hint or f'; there are: {_listed(places)}'}")
+        return place, port if port in place.ports else _first_port(place), "as asked"
+    on_port = [each for each in places if port in each.ports]
+    on_host = [each for each in on_port if {f"{url.host}:{port}", f"[{url.host}]:{port}"} & set(each.binds)]
+    found = on_host if len(on_host) == 1 else on_port
+    if len(found) == 1:
+        return found[0], port, f"it listens on port {port}"
+    if len(found) > 1:
+        raise AdminError(f"several listen on port {port}, say which by --listener: {_listed(found)}")
+    if len(places) == 1:
+        return places[0], _first_port(places[0]), "it is the only one"
+    speaking = [each for each in places if each.settings.protocol == url.scheme]
+    if len(speaking) == 1 and not url.port:
+        return speaking[0], _first_port(speaking[0]), f"it is the only one that speaks {url.scheme}"
+    asked = f"on port {port}" if port else "meant by that URL"
+    raise AdminError(f"no listener is {asked}; say which by --listener: {_listed(places) or 'there is none'}")
+
+
+def _first_port(place: Place) -> int:
+    return place.ports[0] if place.ports else 0
+
+
+def _listed(places: Sequence[Place]) -> str:
+    return ", ".join(map(str, places))
+
+
+# --- a request
+
+
+def _exchange(inquiry: Inquiry, settings: Listener, port: int, view: Callable[[str], View]) -> Data:
+    try:
+        request = parse_request(inquiry.head)
+    except BadHead as error:
+        return _refused(error.status, error.reason, "whatever the desync mode")
+    if request is None:
+        return _refused(400, "bad_header", "its head has no end")
+    peer = _peer(inquiry, settings, port)
+    source = peer.client(request) if inquiry.source else ""
+    facts: Data = {"request": _request_facts(inquiry, settings, request, source)}
+    if desync.verdict(settings.desync, request.reason) == desync.REFUSE:
+        return facts | _refused(400, request.reason, f"desync mode {settings.desync}", "desync")
+    if settings.max_body is not None and request.length > settings.max_body:
+        return facts | _refused(413, "", f"its body is longer than max_body, {settings.max_body} bytes")
+    spec = rule_specs(settings, str, lambda label, group: 0)
+    routes = Routes(spec["rules"], spec["default"])
+    trace: list[tuple[str, bool, str]] = []
+    rule = routes.find(request, port, source, trace)
+    rules = [{"rule": label, "matched": matched, "why": reason} for label, matched, reason in trace]
+    is_default = rule is routes.default
+    why_default = "no rule before it matches" if rules else "there are no rules"
+    rules.append({"rule": DEFAULT, "matched": is_default, "why": why_default if is_default else "not asked"})
+    facts |= {"rules": rules, "action": _action(rule, request, port)}
+    if rule.kind != FORWARD:
+        return facts
+    client = Client(source, inquiry.source.port) if inquiry.source else None
+    return facts | {"groups": [prospect(view(name), share, client, request) for name, share in _shares(rule) if share]}
+
+
+def _refused(status: int, reason: str, why: str, cause: str = "") -> Data:
+    """`reason` is desync's word."""
+    cause = cause or ("too_large" if status in (413, 414, 431) else "bad_head")
+    said = f"{reason}, which is {desync.CLASS_OF[reason]}: {why}" if reason else why
+    action = {"kind": "refuse", "status": status, "outcome": f"request/{cause}", "reason": reason}
+    return {"action": action | {"text": f"answered {status}, {said}"}}
+
+
+def _peer(inquiry: Inquiry, settings: Listener, port: int) -> Peer:
+    """Who is believed to be the client, is the business of the same code as in workers."""
+    modes = settings.x_forwarded, settings.forwarded
+    trusted = Networks(settings.trusted_proxies)
+    forwarding = Forwarding(*modes, trusted, "http", settings.via, settings.request_id, settings.traceparent)
+    return forwarding.peer(inquiry.source.host if inquiry.source else "", port)
+
+
+def _request_facts(inquiry: Inquiry, settings: Listener, request: Request, source: str) -> Data:
+    reason = request.reason
+    verdict = _VERDICTS[desync.verdict(settings.desync, reason)]
+    peer = inquiry.source.host if inquiry.source else None
+    return {
+        "method": request.method.decode("ascii", "replace"),
+        "target": request.target.decode("utf-8", "backslashreplace"),
+        "host": request.host,
+        "peer": peer,
+        "client": source or None,
+        "class": desync.CLASS_OF[reason],
+        "reason": reason,
+        "mode": settings.desync,
+        "verdict": verdict if reason else "",
+    }
+
+
+# --- what is done
+
+
+def _action(rule: Rule, request: Request, port: int) -> Data:
+    if rule.kind == FORWARD:
+        shares = _shares(rule)
+        groups = [{"group": name, "weight": dict(rule.forward)[name], "share": share} for name, share in shares]
+        if len(shares) == 1:
+            return {"kind": "forward", "text": f"to group {shares[0][0]}", "groups": groups}
+        told = ", ".join(f"{name} ({share * 100:.3g} %)" for name, share in shares)
+        return {"kind": "forward", "text": f"to one of the groups {told}, drawn for each request", "groups": groups}
+    if rule.kind == FIXED_RESPONSE:
+        text = f"{rule.status}, {len(rule.body)} bytes of {rule.content_type}"
+        facts = {"status": rule.status, "content_type": rule.content_type, "body": rule.body.decode()}
+        return {"kind": "fixed_response", "text": text, **facts}
+    location = rule.location(request, "http", request.host, port).decode("utf-8", "backslashreplace")
+    return {"kind": "redirect", "text": f"{rule.status} to {location}", "status": rule.status, "location": location}
+
+
+def _shares(rule: Rule) -> list[tuple[str, float]]:
+    whole = sum(weight for _, weight in rule.forward)
+    return [(name, weight / whole) for name, weight in rule.forward]

@@ -1,0 +1,369 @@
+"""One HTTP session: a client's connection, and the exchanges on it, one after the other.
+
+    reading ──> exchange (exchange.py) ──> reading ──> ...
+      │            │ the client's next requests wait in `buffer`   (early)
+      │            └─ the last one: closed, or first lingering, so that a client that still sends can read our answer
+      └─ a head that is late, wrong or too large: answered, then closed
+
+The state is the handler that the loop calls next. Whatever happens, a session ends in `_end`, which acts once.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from nlb.balance.target import Target
+from nlb.http1.facts import no_request
+from nlb.http1.head import BadHead, parse_request
+from nlb.net.loop import BROKEN, READ, WRITE, Watch
+from nlb.net.sockets import WOULD_BLOCK, reset_on_close
+from nlb.observe import counters
+from nlb.observe.counters import DESYNC_WORD
+from nlb.proxy.exchange import Exchange
+from nlb.proxy.pipe import COPY
+
+if TYPE_CHECKING:
+    from nlb.http1.forwarded import Peer
+    from nlb.proxy.listener import Listener
+    from nlb.proxy.site import Site
+    from nlb.proxy.tcp import TcpSession
+
+# Bytes of further requests that are taken in while one is under way; then the client waits.
+MOST_AHEAD = 65536
+
+# Requests that are served in a row, when a client sends many at once; then others have their turn.
+IN_A_ROW = 16
+
+# Seconds for a client to read our last answer while it still sends: closed at once, the kernel would send a reset,
+# and what it has not read yet would be lost.
+LINGER = 2.0
+
+# Endings of exchanges that are no trouble.
+_IN_ORDER = ("data/done", "request/redirect", "request/fixed_response")
+
+
+class HttpSession:
+    """Made by a listener for an accepted client; `begin` sets it off."""
+
+    __slots__ = (
+        "active_at",
+        "began",
+        "buffer",
+        "client",
+        "client_address",
+        "client_watch",
+        "counted_received",
+        "counted_sent",
+        "exchange",
+        "exchanges",
+        "head_began",
+        "is_deaf",
+        "is_ended",
+        "is_serving",
+        "last",
+        "linger_until",
+        "listener",
+        "outcome",
+        "peer",
+        "port",
+        "received",
+        "scanned",
+        "sent",
+        "site",
+    )
+
+    def __init__(self, listener: Listener, client: socket.socket, address: Any, port: int) -> None:
+        """`address` is what accept said; `port` is the one of ours that the client connected to."""
+        self.listener = listener
+        self.site: Site = listener.site  # type: ignore[assignment]
+        self.client = client
+        self.client_address = address
+        self.client_watch: Watch
+        self.port = port
+        self.peer: Peer = self.site.forwarding.peer(address[0] if isinstance(address, tuple) else "", port)
+        self.outcome = ""
+        self.began = self.active_at = self.head_began = listener.loop.now
+        self.exchange: Exchange | None = None
+        self.exchanges = 0
+        self.last = ""  # how the last exchange ended
+        self.buffer = b""  # what the client sent and nobody has read yet
+        self.scanned = 0  # bytes of the buffer in which no end of a head was found
+        self.is_deaf = False  # the client is not to be read now
+        self.is_ended = False  # the client sent all that it ever will
+        self.is_serving = False
+        self.linger_until = 0.0
+        self.received = self.sent = self.counted_received = self.counted_sent = 0
+
+    @property
+    def client_name(self) -> str:
+        address = self.client_address
+        if not isinstance(address, tuple):
+            return "unix:"
+        return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+    @property
+    def client_port(self) -> int:
+        return self.client_address[1] if isinstance(self.client_address, tuple) else 0
+
+    @property
+    def target(self) -> Target | None:
+        return self.exchange.target if self.exchange else None
+
+    def begin(self) -> None:
+        self.client_watch = self.listener.loop.watch(self.client.fileno(), READ, self.reading, self)
+
+    # --- read heads
+
+    def reading(self, mask: int) -> None:
+        """Between exchanges: the next head, or a part of it."""
+        try:
+            data = self.client.recv(COPY)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            return self.close("client_reset")
+        if not data:
+            return self.close("client_closed" if self.buffer or not self.exchanges else "done")
+        if self.buffer:
+            self.buffer += data
+        else:
+            self.buffer = data
+            self.head_began = self.listener.loop.now
+        return self._serve()
+
+    def _serve(self) -> None:
+        """Every request that is here as a whole, one after the other. A loop: however many a client sends at once, the
+        stack does not grow."""
+        self.is_serving = True
+        if self.site is not self.listener.site:
+            self._live_by(self.listener.site)
+        for _ in range(IN_A_ROW):
+            data = self.buffer
+            try:
+                request = parse_request(data, self.scanned)
+            except BadHead as bad:
+                self.is_serving = False
+                return self._refuse(bad.status, bad.reason)
+            if request is None:
+                self.scanned = len(data)
+                break
+            self.scanned = 0
+            self.buffer = data[request.size :] if len(data) != request.size else b""
+            self.exchange = exchange = Exchange(self, request, self.head_began)
+            exchange.start()
+            if self.exchange is not None or self.outcome or self.linger_until:
+                self.is_serving = False
+                return
+            self.head_began = self.listener.loop.now
+            if not self.buffer:
+                break
+        else:
+            # Go on with the next turn's events, and not before the client has room for more answers.
+            self.is_serving = False
+            self.active_at = self.listener.loop.now
+            self.client_watch.handler = self._go_on
+            self.client_watch.want(WRITE)
+            return
+        self.is_serving = False
+        self._rest()
+
+    def _go_on(self, mask: int) -> None:
+        if mask & BROKEN:
+            return self.close("client_reset")
+        return self._serve()
+
+    def _live_by(self, site: Site | None) -> None:
+        """The listener was told anew."""
+        if site is not None:  # else it speaks no http any more; who is here still does
+            self.site = site
+            self.peer = site.forwarding.peer(self.peer.address, self.port)
+
+    def _rest(self) -> None:
+        """Until the client sends more."""
+        self.active_at = self.listener.loop.now
+        self.client_watch.handler = self.reading
+        self.client_watch.want(READ)
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """What came is no request."""
+        self.count_desync(reason)
+        self.exchange = Exchange(self, no_request(), self.head_began)
+        self.exchange.reason = reason
+        cause = "timeout" if status == 408 else "too_large" if status in (414, 431) else "bad_head"
+        self.exchange.refuse(status, cause, is_last=True)
+
+    # --- while an exchange is under way
+
+    def stand_by(self) -> None:
+        """The client has said what it had to."""
+        self.client_watch.handler = self.early
+        self.client_watch.want(0 if self.is_deaf else READ)
+
+    def early(self, mask: int) -> None:
+        """The client is ahead with its next request, or has gone."""
+        exchange = self.exchange
+        assert exchange is not None
+        if self.is_deaf:
+            return self.close("client_reset") if mask & BROKEN else None
+        try:
+            data = self.client.recv(COPY)
+        except WOULD_BLOCK:
+            return None
+        except OSError:
+            return self.close("client_reset")
+        if not data:
+            if not exchange.status:
+                return self.close("client_closed")  # nobody waits for the answer, so nobody shall work on it
+            self.is_ended = self.is_deaf = True
+            return self._unheard(exchange)
+        self.buffer += data
+        if len(self.buffer) >= MOST_AHEAD:
+            self.is_deaf = True
+            return self._unheard(exchange)
+        return None
+
+    def _unheard(self, exchange: Exchange) -> None:
+        if exchange.streams is not None:
+            exchange.streams.rewire()
+        else:
+            self.client_watch.want(0)
+
+    def ended(self, exchange: Exchange, target: Target | None) -> None:
+        """An exchange ended; `target` is the last it had."""
+        self.exchange = None
+        self.exchanges += 1
+        self.last = exchange.outcome
+        self.received += exchange.received
+        self.sent += exchange.sent
+        self.listener.exchanged(exchange, target)
+
+    def over(self, is_last: bool) -> None:
+        """It ended in order, and the client has its answer."""
+        if is_last:
+            return self._leave()
+        if self.is_ended:
+            return self.close("done")
+        self.is_deaf = False
+        if self.is_serving:
+            return None  # the loop goes on there
+        if self.buffer:
+            self.head_began = self.listener.loop.now
+            return self._serve()
+        return self._rest()
+
+    # --- the end
+
+    def _leave(self) -> None:
+        if not (self.is_deaf or self.buffer) or self.is_ended:
+            return self._end(self._last_word())
+        try:
+            self.client.shutdown(socket.SHUT_WR)
+        except OSError:
+            return self._end(self._last_word())
+        self.buffer = b""
+        self.linger_until = self.listener.loop.now + LINGER
+        self.client_watch.handler = self.lingering
+        return self.client_watch.want(READ)
+
+    def lingering(self, mask: int) -> None:
+        """The client has our last answer on its way, and what it still sends is nobody's."""
+        try:
+            if self.client.recv(COPY):
+                return
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            pass
+        self._end(self._last_word())
+
+    def _last_word(self) -> str:
+        return "data/done" if self.last in _IN_ORDER else self.last
+
+    def retire(self) -> None:
+        """The listener takes no more requests: end between two of them, now or after the present one."""
+        if self.exchange is None and not (self.linger_until or self.buffer):
+            self.close("done" if self.exchanges else "shutdown")
+
+    def expel(self, cause: str) -> None:
+        """The target of the exchange is to be left."""
+        if self.exchange:
+            self.exchange.expel(cause)
+
+    def crashed(self, error: Exception) -> None:
+        phase = self.exchange.phase if self.exchange else "request"
+        self.listener.report_bug(error, f"session of {self.client_name} in phase {phase}")
+        self.close("bug")
+
+    def close(self, cause: str) -> None:
+        """End now, with this cause. An exchange under way is cut, so that the client sees it."""
+        if self.outcome:
+            return
+        exchange = self.exchange
+        if exchange is None:
+            self._end(self._last_word() if self.linger_until else f"{'data' if cause == 'done' else 'request'}/{cause}")
+            return
+        outcome = f"{exchange.phase}/{cause}"
+        reset_on_close(self.client)
+        exchange.end(cause)
+        self._end(outcome)
+
+    def _end(self, outcome: str) -> None:
+        self.outcome = outcome
+        self.publish()
+        self.client_watch.closing()
+        self.listener.loop.close_later(self.client)
+        self.listener.ended(self)
+
+    def become(self, tunnel: TcpSession) -> None:
+        """An exchange became a tunnel, which is a session like that of a tcp listener: it goes on in our place."""
+        self.outcome = "data/done"
+        self.publish()
+        tunnel.client_watch = self.client_watch
+        self.client_watch.owner = tunnel
+        self.listener.replaced(self, tunnel)
+
+    # --- once in a while
+
+    def sweep(self, now: float) -> None:
+        self.publish()
+        if self.exchange is not None:
+            return self.exchange.sweep(now)
+        if self.linger_until:
+            return self._end(self._last_word()) if now >= self.linger_until else None
+        if self.scanned:
+            return self._refuse(408, "") if now - self.head_began >= self.site.header_timeout else None
+        if self.listener.is_leaving:
+            return self.retire()
+        if now - self.active_at >= self.listener.idle_timeout:
+            self.close("idle")
+        return None
+
+    def publish(self) -> None:
+        """Tell the counters what moved."""
+        received, sent = self.received, self.sent
+        if self.exchange is not None:
+            more_received, more_sent = self.exchange.progress()
+            received, sent = received + more_received, sent + more_sent
+        words = self.listener.words
+        words[counters.RECEIVED] += received - self.counted_received
+        words[counters.SENT] += sent - self.counted_sent
+        self.counted_received, self.counted_sent = received, sent
+
+    def count_desync(self, reason: str) -> None:
+        if reason and reason in DESYNC_WORD:
+            self.listener.words[DESYNC_WORD[reason]] += 1
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """What `nlb ctl sessions` shows."""
+        exchange = self.exchange
+        received, sent = exchange.progress() if exchange else (0, 0)
+        return {
+            "target": exchange.target.name if exchange and exchange.target else None,
+            "group": (exchange or self.listener).group.balance.name,
+            "phase": exchange.phase if exchange else "request",
+            "age": round(now - self.began, 3),
+            "idle": round(now - (exchange.began if exchange else self.active_at), 3),
+            "received": self.received + received,
+            "sent": self.sent + sent,
+        }
