@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from pathlib import Path
 
 import psutil
 
+from nlb.cli.pdeath import die_with_parent
+
 BALANCER_CORE = 0
 LOAD_CORE = 1
 
@@ -30,10 +33,12 @@ class MissingError(Exception):
     """A program that this measurement needs is not installed."""
 
 
-def need(program: str) -> str:
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+def need(program: str, how: str = "") -> str:
+    """Its path. Programs from PyPI lie beside the interpreter. Raises MissingError, which says how to install it."""
+    beside = Path(sys.executable).parent
+    found = shutil.which(program) or shutil.which(program, path=f"{beside}:/usr/sbin:/sbin")
     if not found:
-        raise MissingError(f"{program} is not installed: apt-get install {program}")
+        raise MissingError(f"{program} is not installed: {how or f'apt-get install {program}'}")
     return found
 
 
@@ -55,11 +60,25 @@ def wait_for_port(port: int, seconds: float = 10) -> None:
 
 
 @contextmanager
-def running(command: list[str], core: int, cwd: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A program pinned to a core; ended, and waited for, at the end."""
-    process = subprocess.Popen(
-        ["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=cwd
-    )
+def running(
+    command: list[str],
+    core: int | str,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    said: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program pinned to a core, or to several ("0,1"); ended, and waited for, at the end. `env` is added to the
+    environment; what it says goes to the file `said`. It dies with us, however we end."""
+    with (said or Path(os.devnull)).open("ab") as output:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            preexec_fn=die_with_parent(signal.SIGTERM),
+        )
     try:
         yield process
     finally:
@@ -73,17 +92,17 @@ def running(command: list[str], core: int, cwd: str | None = None) -> Iterator[s
 
 @dataclass(frozen=True)
 class Cpu:
-    """Seconds of CPU time."""
+    """Seconds of CPU time. The total is exact; the kernel tells its parts by ticks of 10 ms."""
 
     user: float
     system: float
-
-    @property
-    def total(self) -> float:
-        return self.user + self.system
+    total: float
 
     def __sub__(self, other: Cpu) -> Cpu:
-        return Cpu(self.user - other.user, self.system - other.system)
+        user, system, total = self.user - other.user, self.system - other.system, self.total - other.total
+        ticks = user + system
+        share = user / ticks if ticks else 0.0
+        return Cpu(total * share, total * (1 - share), total)
 
 
 def cpu(pids: list[int]) -> Cpu:
@@ -93,7 +112,12 @@ def cpu(pids: list[int]) -> Cpu:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         user += int(fields[11])
         system += int(fields[12])
-    return Cpu(user / _TICK, system / _TICK)
+    return Cpu(user / _TICK, system / _TICK, sum(time.clock_gettime(_clock(pid)) for pid in pids))
+
+
+def _clock(pid: int) -> int:
+    """The CPU clock of a process, all its threads: clock_getcpuclockid(3), which Python has for threads only."""
+    return (~pid << 3) | 2
 
 
 def memory(pid: int) -> int:
@@ -138,11 +162,9 @@ def nlb(targets: list[int], workers: int = 1, listener: str = "", group: str = "
             f'[[listener]]\nname = "in"\nbind = "127.0.0.1:{port}"\n{listener}\n'
             f'[[target_group]]\nname = "out"\ntargets = [{addresses}]\n{group}\n'
         )
-        core = BALANCER_CORE if workers == 1 else 0
+        cores = BALANCER_CORE if workers == 1 else f"{BALANCER_CORE},{LOAD_CORE}"
         command = [sys.executable, "-m", "nlb", "serve", "-c", str(config)]
-        if workers > 1:
-            command = ["taskset", "-c", f"{BALANCER_CORE},{LOAD_CORE}", *command]
-        process = stack.enter_context(running(command, core))
+        process = stack.enter_context(running(command, cores))
         wait_for_port(port)
         time.sleep(1)  # first verdicts
         yield Nlb(process, f"{folder}/nlb.sock", port)
