@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from nlb.balance.affinity import flow_key
 from nlb.balance.target import Target
 from nlb.http1.desync import PASS, REFUSE, verdict
+from nlb.http1.fields import options
 from nlb.http1.framing import CHUNKED, UNTIL_CLOSE
 from nlb.http1.head import BadHead, Request, Response, is_idempotent, parse_response
 from nlb.http1.routes import FORWARD, Rule
@@ -503,7 +504,8 @@ class Exchange(Seeker):
     def _switch(self, response: Response, data: bytes) -> None:
         """The target agreed to another protocol: from now on bytes flow."""
         session, upstream, target = self.session, self.upstream, self.target
-        if not self.request.upgrade or upstream is None or target is None:
+        agreed, offered = set(options([response.upgrade])), options([self.request.upgrade])
+        if not agreed or not agreed.issubset(offered) or upstream is None or target is None:
             return self.misunderstood()  # nobody asked for it
         self.phase = "data"
         self.status = 101

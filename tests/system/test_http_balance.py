@@ -17,7 +17,6 @@ from tests.waiting import until
 from tests.webclients import Client, get
 from tests.webtargets import Seen, WebTarget, reply
 
-
 # The group behind each listener: how many targets it has, and its other keys.
 GROUPS = {
     "even": (3, ""),

@@ -140,7 +140,7 @@ def test_rules_change_under_load_without_a_failed_request(
     kept = stack.enter_context(Client(port))
     assert kept.ask("/new/").body == b"t1"
     with Crowd(port) as crowd:
-        for turn in range(6):
+        for turn in range(4):
             crowd.goes_on(60)
             rules = rule("new", 'path = "/new/*"\nforward = "next"') if turn % 2 == 0 else ""
             more = f"idle_timeout = {60 + turn}\n{rules}"
