@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -59,6 +60,11 @@ class Client:
     def is_over(self) -> bool:
         """The last answer was the last one on this connection."""
         return self._reader.their_state is not h11.DONE
+
+    @property
+    def was_left(self) -> bool:
+        """The other side has closed the connection, as it may between two requests."""
+        return bool(select.select([self.sock], [], [], 0)[0])
 
     def ask(
         self, target: str = "/", method: str = "GET", headers: Headers = (), body: bytes = b"", host: str = HOST
@@ -184,6 +190,9 @@ class Crowd:
             if self._stopping.wait(PACE):
                 break
             try:
+                if client is not None and client.was_left:
+                    client.sock.close()
+                    client = None
                 if client is None:
                     client = Client(self._port)
                 answer = self._request(client)

@@ -41,8 +41,8 @@ def reply(body: bytes = b"", *lines: str, status: str = "200 OK") -> bytes:
 
 
 class WebTarget(Target):
-    """Answers every request with what `respond` makes of it, in one write or several; by default with its name. What
-    says `Connection: close` ends the connection, and b"" ends it without a response.
+    """Answers every request with what `respond` makes of it, in one write or several; by default with its name. A head
+    that says `Connection: close` ends the connection behind the response, and b"" ends it at once.
 
     `seen` are the whole requests, `broken` what h11 took offence at, `streams` the bytes of each connection.
     """
@@ -75,10 +75,12 @@ class WebTarget(Target):
             unread, _ = reader.trailing_data
             self.seen.append(seen)
             answer = self.respond(seen)
-            for piece in answer if isinstance(answer, list) else [answer]:
+            pieces = answer if isinstance(answer, list) else [answer]
+            for piece in pieces:
+                if not piece:
+                    return
                 sock.sendall(piece)
-            whole = b"".join(answer) if isinstance(answer, list) else answer
-            if not whole or b"connection: close" in whole.partition(b"\r\n\r\n")[0].lower():
+            if b"connection: close" in b"".join(pieces).partition(b"\r\n\r\n")[0].lower():
                 return
 
 

@@ -16,6 +16,7 @@ from nlb.admin.params import (
     one_of,
     read_headers,
     read_name,
+    read_network,
     read_number,
     read_source,
     read_text,
@@ -33,6 +34,7 @@ HEAVIEST = 1000
 MOST_SESSIONS = 10_000
 MOST_TARGETS = 1000  # in a picture that is taken every second
 MOST_EVENTS = 1000
+MOST_BLOCKS = 100_000
 
 # What an event is about.
 KINDS = ("target", "group", "worker", "operator", "nlb")
@@ -92,6 +94,14 @@ _TARGET = Param(
 )
 _REASON = Param("reason", "Why, for those who look at it later.", read_text, "TEXT", default="")
 _FOR = Param("for", "Undo it by itself after this time, like 30m.", read_time, "TIME")
+_NETWORK = Param(
+    "network",
+    "an address or a network, such as 198.51.100.7, 203.0.113.0/24 or 2001:db8:1:2::/64",
+    read_network,
+    "ADDRESS|NETWORK",
+    argument=True,
+    required=True,
+)
 _GROUP = Param("group", "a target group's name", read_name, "GROUP", argument=True, names="group")
 _ONE_TARGET = Param("target", "Only this target: its name, or group/name.", read_name, "TARGET", names="target")
 _ONE_LISTENER = Param("listener", "Only this listener.", read_name, "LISTENER", names="listener")
@@ -112,6 +122,13 @@ _ALL = (
     ),
     Command("health", "What a target's last probes said, one by one.", (_TARGET,), verbs.health),
     Command("listeners", "Where nlb listens and what came in.", (), verbs.listeners),
+    Command(
+        "certs",
+        "Certificates of listeners: names, key, until when, file.",
+        (_ONE_LISTENER,),
+        verbs.certs,
+        more="The default, for clients that ask for no name that another has, is marked with a star.",
+    ),
     Command(
         "drain",
         "Give a target no new work; its sessions may finish in a time.",
@@ -183,6 +200,29 @@ _ALL = (
         slow=True,
     ),
     Command("overrides", "What operators changed at run time: who, when, why, until.", (), verbs.overrides),
+    Command(
+        "block",
+        "Refuse connections from an address or a network.",
+        (_NETWORK, _FOR, _REASON),
+        verbs.block,
+        changes=True,
+        more="It holds at every listener, for connections that come from now on, and over restarts. An IPv6 address "
+        "alone is rarely enough: who has it has the /64 around it.",
+    ),
+    Command(
+        "unblock",
+        "Lift the block of an address or a network, and of all in it.",
+        (_NETWORK,),
+        verbs.unblock,
+        changes=True,
+    ),
+    Command(
+        "blocked",
+        "Who is blocked: by whom, until when, why.",
+        (Param("limit", "How many, at most.", whole(1, MOST_BLOCKS), "COUNT", default=100),),
+        verbs.blocked,
+        more="By an operator, or for `offences` that a listener's shield counts.",
+    ),
     Command(
         "reload", "Make the config file's present text the running config.", (), verbs.reload, changes=True, slow=True
     ),

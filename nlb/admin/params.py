@@ -12,6 +12,7 @@ from typing import Any
 from nlb.control import inquiry
 from nlb.model.nearest import did_you_mean
 from nlb.model.units import parse_duration
+from nlb.shield.cidr import parse
 
 # A reason is shown in one column of a table and kept in the state directory.
 LONGEST_TEXT = 200
@@ -62,6 +63,12 @@ def read_url(written: object) -> str:
 def read_source(written: object) -> str:
     """An address that a client may have."""
     inquiry.parse_source(text := read_text(written))
+    return text
+
+
+def read_network(written: object) -> str:
+    """An address, or a network with its length."""
+    parse(text := read_text(written))
     return text
 
 

@@ -120,6 +120,16 @@ def usable(targets: list[Facts]) -> str:
     return f"{sum(target['usable'] for target in targets)} of {len(targets)}"
 
 
+def days_left(certificate: Facts, now: float) -> int:
+    """Whole days until it ends; below 0 when it has."""
+    return int((certificate["not_after"] - now) // 86400)
+
+
+def key(certificate: Facts) -> str:
+    """The kind of its key, such as ECDSA 256."""
+    return f"{certificate['kind'].upper()} {certificate['bits']}"
+
+
 def groups(row: Facts) -> str:
     """Where a listener forwards to: 'web and 2 more'."""
     more = len(row["groups"]) - 1
@@ -148,6 +158,18 @@ def outcomes(listeners: list[Facts], meanings: dict[str, str]) -> list[Facts]:
                 row[what] += count
                 row["listeners"].setdefault(listener["name"], {"sessions": 0, "requests": 0})[what] = count
     return sorted(rows.values(), key=lambda row: (-row["sessions"] - row["requests"], row["outcome"]))
+
+
+def shield(listeners: list[Facts], meanings: dict[str, str]) -> list[Facts]:
+    """What shields refused, and what those in monitor mode would have, by reason, in the order of `meanings`."""
+    rows = []
+    for reason, meaning in meanings.items():
+        refused = {listener["name"]: listener["refused"].get(reason, 0) for listener in listeners}
+        monitored = {listener["name"]: listener["monitored"].get(reason, 0) for listener in listeners}
+        if names := [name for name in refused if refused[name] or monitored[name]]:
+            counts = {"refused": sum(refused.values()), "monitored": sum(monitored.values())}
+            rows.append({"reason": reason, **counts, "listeners": names, "meaning": meaning})
+    return rows
 
 
 def routes(listeners: list[Facts]) -> list[Facts]:

@@ -14,6 +14,8 @@ from nlb.admin.phrases import Facts
 from nlb.control.inquiry import Inquiry, parse_source, parse_url
 from nlb.errors import OUTCOMES, AdminError
 from nlb.model.nearest import did_you_mean
+from nlb.model.protocols import HTTP
+from nlb.shield.words import REASONS
 
 Reply = Callable[[Any], None]
 
@@ -49,6 +51,12 @@ class Controller(Protocol):
     ) -> None: ...
 
     def remove_target(self, done: Reply, target: str, reason: str, /, *, who: str, lasts: float | None) -> None: ...
+
+    def block(self, network: str, reason: str, /, *, who: str, lasts: float | None) -> list[Facts]: ...
+
+    def unblock(self, network: str, /, *, who: str) -> list[Facts]: ...
+
+    def blocked(self) -> list[Facts]: ...
 
     def reload(self, done: Reply, /, *, who: str) -> None: ...
 
@@ -97,16 +105,24 @@ def listeners(controller: Controller, values: Facts, reply: Reply) -> None:
     reply({"now": facts["now"], "listeners": facts["listeners"]})
 
 
+def certs(controller: Controller, values: Facts, reply: Reply) -> None:
+    facts = controller.status()
+    _chosen(facts["listeners"], "listener", values["listener"])
+    rows = [row for row in facts["certificates"] if values["listener"] in (None, row["listener"])]
+    reply({"now": facts["now"], "certificates": rows})
+
+
 def errors(controller: Controller, values: Facts, reply: Reply) -> None:
     facts = controller.status()
     chosen = _chosen(facts["listeners"], "listener", values["listener"])
-    reply({"now": facts["now"], "outcomes": phrases.outcomes(chosen, OUTCOMES)})
+    shield = phrases.shield(chosen, REASONS)
+    reply({"now": facts["now"], "outcomes": phrases.outcomes(chosen, OUTCOMES), "shield": shield})
 
 
 def requests(controller: Controller, values: Facts, reply: Reply) -> None:
     snapshot = controller.snapshot()
     chosen = _chosen(snapshot["listeners"], "listener", values["listener"])
-    http = [row for row in chosen if row["protocol"] == "http"]
+    http = [row for row in chosen if row["protocol"] in HTTP]
     if not http:
         who = "no listener speaks http" if values["listener"] is None else f"'{values['listener']}' does not speak http"
         raise AdminError(f"{who}: there are only sessions, which `nlb ctl listeners` and `nlb ctl errors` count")
@@ -149,6 +165,22 @@ def remove_target(controller: Controller, values: Facts, reply: Reply) -> None:
 
 def overrides(controller: Controller, values: Facts, reply: Reply) -> None:
     reply({"now": time(), "overrides": controller.overrides()})
+
+
+def block(controller: Controller, values: Facts, reply: Reply) -> None:
+    blocks = controller.block(values["network"], values["reason"], **_from(values))
+    reply({"now": time(), "blocks": blocks})
+
+
+def unblock(controller: Controller, values: Facts, reply: Reply) -> None:
+    lifted = controller.unblock(values["network"], who=values["who"])
+    reply({"now": time(), "blocks": lifted})
+
+
+def blocked(controller: Controller, values: Facts, reply: Reply) -> None:
+    """Operators' blocks first; `total` is of all, where `limit` hides some."""
+    blocks, limit = controller.blocked(), values["limit"]
+    reply({"now": time(), "blocks": blocks[:limit], "total": len(blocks)})
 
 
 def reload(controller: Controller, values: Facts, reply: Reply) -> None:

@@ -24,8 +24,10 @@ from werkzeug.exceptions import HTTPException
 from nlb.admin import phrases
 from nlb.admin.phrases import Facts
 from nlb.errors import OUTCOMES
+from nlb.model.protocols import HTTP
 from nlb.net.loop import Loop
 from nlb.observe.collector import SnapshotCollector
+from nlb.shield.words import REASONS
 
 Ask = Callable[[], Facts]
 
@@ -36,6 +38,7 @@ EVENTS_SHOWN = 50
 
 # Rules of http listeners, of which there may be thousands; `nlb ctl requests` has them all.
 ROUTES_SHOWN = 200
+CERTIFICATES_SHOWN = 100  # those that end first
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -91,6 +94,7 @@ def create_app(ask: Ask) -> Flask:
     app.jinja_env.filters.update(size=phrases.size, ago=phrases.ago, at=phrases.at)
     app.jinja_env.filters.update(weight=phrases.weight, overrides=phrases.overrides)
     app.jinja_env.filters.update(groups=phrases.groups, reused=phrases.reused)
+    app.jinja_env.filters.update(key=phrases.key, days_left=phrases.days_left)
 
     @app.before_request
     def only_reading() -> Response | None:
@@ -117,17 +121,21 @@ def create_app(ask: Ask) -> Flask:
     def status() -> str:
         snapshot = ask()
         routes = phrases.routes(snapshot["listeners"])
+        certificates = sorted(snapshot["certificates"], key=lambda row: float(row["not_after"]))
         return render_template(
             "status.html",
             **snapshot,
             not_ready=phrases.not_ready(snapshot),
             open_groups=[phrases.fail_open(group) for group in snapshot["groups"] if group["fail_open"]],
-            http_listeners=[row for row in snapshot["listeners"] if row["protocol"] == "http"],
+            http_listeners=[row for row in snapshot["listeners"] if row["protocol"] in HTTP],
+            shown_certificates=certificates[:CERTIFICATES_SHOWN],
+            more_certificates=len(certificates[CERTIFICATES_SHOWN:]),
             routes=routes[:ROUTES_SHOWN],
             more_routes=len(routes[ROUTES_SHOWN:]),
             codes=phrases.CODES,
             desync=phrases.desync(snapshot["listeners"]),
             outcomes=phrases.outcomes(snapshot["listeners"], OUTCOMES),
+            shield=phrases.shield(snapshot["listeners"], REASONS),
             latest=snapshot["events"][: -EVENTS_SHOWN - 1 : -1],
         )
 

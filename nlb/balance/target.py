@@ -41,7 +41,8 @@ class Target:
 
     `weight` is what holds now, `configured_weight` what the config says. `max_connections` None is no limit.
     `words` is where a worker counts; `rows` are the same for all targets of a process, and empty where nobody counts.
-    `is_cold` and `slow_from` are slow start's, see slow_start.py.
+    `is_cold` and `slow_from` are slow start's, see slow_start.py. `server_name` is whom its certificate must be for,
+    where the group does not say it, `proxy_protocol` the version of PROXY headers that it gets, "" for none.
     """
 
     __slots__ = (
@@ -55,8 +56,10 @@ class Target:
         "is_cold",
         "max_connections",
         "name",
+        "proxy_protocol",
         "resolve",
         "rows",
+        "server_name",
         "slow_from",
         "weight",
         "words",
@@ -79,6 +82,8 @@ class Target:
         self.weight = self.configured_weight = weight
         self.backup = backup
         self.max_connections = max_connections
+        self.server_name = "localhost" if address.is_unix else address.host.partition("%")[0]
+        self.proxy_protocol = ""
         self.admin = Fact(READY)
         self.health = Fact(INITIAL)
         self.resolve = Fact(OK)

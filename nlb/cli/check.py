@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from nlb.control import config_file
+from nlb.control import certificates, config_file
 from nlb.errors import OUTCOMES, ConfigError
 from nlb.http1.desync import CLASS_OF
 from nlb.model import doubts, places
@@ -26,6 +26,7 @@ from nlb.model.health_check import TLS
 from nlb.model.limits import PER_SESSION, RESERVED, max_connections
 from nlb.model.phrases import printable
 from nlb.model.units import format_duration
+from nlb.net.tickets import resumption_works
 from nlb.observe.counters import DURATION, LAG, LATENCY, STATUSES
 
 # Targets of a group and rules of a listener that are shown; `--json` has them all.
@@ -68,7 +69,13 @@ def check(path: str, as_json: bool) -> None:
             click.echo(error, err=True)
         sys.exit(2)
     box = this_box()
-    warnings = [*doubts.warnings(config), *too_many(config, box), *not_here(config)]
+    warnings = [
+        *doubts.warnings(config),
+        *certificates.warnings(config),
+        *_alone(config, box),
+        *too_many(config, box),
+        *not_here(config),
+    ]
     if as_json:
         click.echo(json.dumps({"ok": True, "file": path, **_facts(config, box), "warnings": warnings}, indent=2))
         return
@@ -95,12 +102,16 @@ def summary(config: Config, box: Box) -> Iterator[str]:
     yield ""
     for listener in config.listeners:
         yield _listener_line(listener, box.sessions(config))
+        if listener.shield.model_fields_set:
+            yield f"  shield {printable(str(listener.shield), _LONGEST)}"
         yield from _rule_lines(listener)
     for group in config.groups:
         yield ""
         yield _group_line(group)
         yield from _target_lines(group.targets)
     yield ""
+    if config.shield.model_fields_set:
+        yield f"shield   {printable(str(config.shield), _LONGEST)}"
     raised = f" (the soft limit of {box.soft} is raised at the start)" if box.soft != box.descriptors else ""
     yield f"limits   {box.descriptors} descriptors per worker{raised}: room for {box.sessions(config)} sessions"
     yield f"metrics  up to about {series(config, workers)} series"
@@ -112,11 +123,18 @@ def _web(config: Config) -> str:
 
 def _listener_line(listener: Listener, default: int) -> str:
     binds = ", ".join(str(bind) for bind in listener.binds)
-    most = listener.max_connections or default
+    limits = (listener.max_connections, listener.shield.max_connections)
+    most = min((limit for limit in limits if limit), default=default)
     idle = format_duration(listener.idle_timeout)
     about = f"{listener.protocol}, at most {most} sessions, idle ones end after {idle}"
-    if listener.protocol == "http":
-        about += f", desync {listener.desync}, {_trust(listener)}"
+    if listener.is_encrypted:
+        about += f", {_tls(listener)}"
+    if listener.speaks_http:
+        about += f", desync {listener.desync}"
+    if listener.proxy_protocol == "accept":
+        about += ", PROXY headers needed"
+    if listener.speaks_http or listener.proxy_protocol == "accept":
+        about += f", {_trust(listener)}"
     called = "" if listener.name == binds else f"{listener.name} on "
     return f"listener {called}{binds} -> group {listener.target_group} ({about})"
 
@@ -124,6 +142,14 @@ def _listener_line(listener: Listener, default: int) -> str:
 def _trust(listener: Listener) -> str:
     proxies = len(listener.trusted_proxies)
     return f"trusts the proxies in {_count(proxies, 'network')}" if proxies else "trusts no proxy"
+
+
+def _tls(listener: Listener) -> str:
+    clients = {"off": "", "optional": ", asks for clients' certificates", "required": ", needs clients' certificates"}
+    folders = sum(item.directory is not None for item in listener.certificates)
+    counts = (len(listener.certificates) - folders, "certificate"), (folders, "folder")
+    shown = " and ".join(_count(number, noun) for number, noun in counts if number)
+    return f"{listener.tls.policy} TLS with {shown}{clients[listener.tls.client_auth]}"
 
 
 def _rule_lines(listener: Listener) -> Iterator[str]:
@@ -139,8 +165,14 @@ def _rule_lines(listener: Listener) -> Iterator[str]:
 def _group_line(group: TargetGroup) -> str:
     policy = f"{group.policy} by {group.hash_key}" if group.policy == "maglev" else group.policy
     about = f"{_count(len(group.targets), 'target')}, {policy}, {_health(group.health_check)}"
-    if group.protocol == "http":
-        about = f"http, {about}" + (f", sticky by {group.stickiness}" if group.stickiness else "")
+    if group.protocol != "tcp":
+        about = f"{group.protocol}, {about}"
+    if group.is_encrypted:
+        about += ", certificates verified" if group.target_tls.verify else ", certificates NOT verified"
+    if group.proxy_protocol != "none":
+        about += f", PROXY {group.proxy_protocol}"
+    if group.speaks_http and group.stickiness:
+        about += f", sticky by {group.stickiness}"
     return f"group {group.name}: {about}"
 
 
@@ -182,10 +214,18 @@ def series(config: Config, workers: int) -> int:
     per_worker = 8 + histogram(LAG)
     total = 10 + per_target * config.target_count + per_worker * workers
     for listener in config.listeners:
-        total += per_http_listener if listener.protocol == "http" else per_listener
+        total += per_http_listener if listener.speaks_http else per_listener
         total += len(STATUSES) * sum(len(rule.forward) or 1 for rule in listener.rules)
-    total += sum(per_http_group if group.protocol == "http" else per_group for group in config.groups)
+    total += sum(len(listener.identity.certificates) for listener in config.listeners if listener.identity)
+    total += sum(per_http_group if group.speaks_http else per_group for group in config.groups)
     return round(total, -1)
+
+
+def _alone(config: Config, box: Box) -> Iterator[str]:
+    """Of sessions of TLS that only the worker which began them can resume."""
+    is_asked = box.workers(config) > 1 and any(listener.is_encrypted for listener in config.listeners)
+    if is_asked and (why := resumption_works()):
+        yield f"tls: clients that come back are known by the worker that they met only: {why}"
 
 
 def too_many(config: Config, box: Box) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""`nlb demo`: three web servers and an nlb before them, on this box, to look at and to break.
+"""`nlb demo`: three web servers and an nlb before them, on this box, to look at and to break. What is shown is in
+shows.py.
 
 Nothing that it starts outlives it: what ends in order is stopped here, and the kernel sees to the rest (`pdeath`).
 """
@@ -24,32 +25,14 @@ import click
 
 from nlb.admin.client import Client
 from nlb.cli.pdeath import die_with_parent
+from nlb.cli.screen import Screen, columns
+from nlb.cli.shows import HEAD, HTTP, PAGE, TCP, TLS, Show, filled
 from nlb.errors import NlbError
 
-SERVERS = {"web01": 3001, "web02": 3002, "web03": 3003}
 STATUS_PORT = 9191
-HOST = "sample-elb.localhost"  # browsers and curl find every name under localhost on this box
 
-PAGE = "<!doctype html><title>{name}</title><h1>Hello from {name}</h1>\n"
-
-SHUTDOWN = 2  # seconds
-CONFIG = """\
-workers = 2            # so that one can be killed while the other goes on
-shutdown_timeout = {shutdown}   # seconds that open connections get when the demo ends
-
-[admin]
-socket = {socket}
-state_dir = {state}
-web = "127.0.0.1:{status}"
-
-[[listener]]
-name = "web"
-bind = "127.0.0.1:{port}"
-
-[[target_group]]
-name = "web"
-targets = [{targets}]
-"""
+# Seconds that open connections get when the demo ends.
+SHUTDOWN = 2
 
 # Seconds between the looks at the targets while they start, and that nlb gets for an answer.
 LOOK = 0.1
@@ -67,19 +50,21 @@ GRACE = 5.0
     show_default=True,
     help="Where nlb listens. 0 takes free ports for everything, the web servers and the status page too.",
 )
-def demo(port: int) -> None:
+@click.option("--http", "reads_http", is_flag=True, help="Balance requests: rules for hosts, two groups.")
+@click.option("--tls", "encrypts", is_flag=True, help="The same in HTTPS, with a certificate authority of its own.")
+def demo(port: int, reads_http: bool, encrypts: bool) -> None:
     """Start three web servers and an nlb before them, and say what to try. Ctrl-C ends it all."""
     screen = Screen()
     asked_to_end = catch_signals()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="nlb-demo-") as folder,
-            Demo(Path(folder), screen, asked_to_end) as show,
+            Demo(Path(folder), TLS if encrypts else HTTP if reads_http else TCP, screen, asked_to_end) as running,
         ):
-            show.start(port)
-            show.wait_until_healthy()
-            show.explain()
-            show.watch()
+            running.start(port)
+            running.wait_until_healthy()
+            running.explain()
+            running.watch()
     except KeyboardInterrupt:
         screen.say("Stopped: nothing is left behind.")
 
@@ -99,8 +84,9 @@ def catch_signals() -> socket.socket:
 class Demo:
     """Everything that runs, and what is said of it. Leaving its `with` block ends it all."""
 
-    def __init__(self, folder: Path, screen: Screen, asked_to_end: socket.socket) -> None:
+    def __init__(self, folder: Path, show: Show, screen: Screen, asked_to_end: socket.socket) -> None:
         self._folder = folder
+        self._show = show
         self._screen = screen
         self._socket = str(folder / "nlb.sock")
         self._selector = selectors.DefaultSelector()
@@ -131,16 +117,19 @@ class Demo:
 
     def start(self, port: int) -> None:
         """The web servers, the config, nlb: in this order, so that nlb finds them."""
-        names = [*SERVERS, "status", "nlb"]
-        wanted = [*SERVERS.values(), STATUS_PORT, port] if port else [0] * len(names)
+        servers = self._show.servers
+        doors = self._show.doors
+        names = [*servers, "status", "nlb", *doors]
+        wanted = [*servers.values(), STATUS_PORT, port, *doors.values()] if port else [0] * len(names)
         ports, self._ports = free_ports(wanted), {}
         for name, want, got in zip(names, wanted, ports, strict=True):
             self._ports[name] = got
             if want not in (0, got):
                 self._screen.say(f"Port {want} is taken: using {got} instead.")
-        for name in SERVERS:
+        for name in servers:
             self._start_server(name)
-        self._screen.say("Web servers: " + ", ".join(f"{name} on port {self._ports[name]}" for name in SERVERS) + ".")
+        self._screen.say("Web servers: " + ", ".join(f"{name} on port {self._ports[name]}" for name in servers) + ".")
+        self._make_certificates()
         config = self._folder / "nlb.toml"
         config.write_text(self._config())
         self._screen.say(f"The config, {config}:\n")
@@ -162,21 +151,15 @@ class Demo:
 
     def explain(self) -> None:
         """What to try next, in the words that work from where the user is."""
-        nlb, web01 = how_to_call_nlb(), self._servers.get("web01")
-        url, status = f"http://{HOST}:{self._ports['nlb']}/", f"http://127.0.0.1:{self._ports['status']}/"
+        name = next(iter(self._show.servers))
+        first, status = self._servers.get(name), f"http://127.0.0.1:{self._ports['status']}/"
+        words = {"nlb": how_to_call_nlb(), "socket": self._socket, **self._places()}
+        kill = (f"kill {first.pid}" if first else "", f"{name} itself: watch it leave, below")
         self._screen.say("\nTry, in another terminal, from this folder:\n")
-        self._screen.say(
-            columns(
-                (f"for i in 1 2 3 4 5 6; do curl -s {url}; done", ""),
-                (f"export NLB_SOCKET={self._socket}", "so that nlb ctl finds this nlb"),
-                (f"{nlb} ctl targets", "what nlb thinks of each web server"),
-                (f"{nlb} ctl drain web01", f"no new work for it; back with: {nlb} ctl ready web01"),
-                (f"{nlb} ctl errors", "how connections ended, and why"),
-                (f"kill {web01.pid}" if web01 else "", "web01 itself: watch it leave, below"),
-            )
-        )
+        self._screen.say(columns(*filled(self._show.tries, words), kill))
         self._screen.say("\nLook at, in a browser:\n")
-        self._screen.say(columns((url, "the web servers"), (status, "how nlb is"), (f"{status}metrics", "its metrics")))
+        pages = filled(self._show.pages, words)
+        self._screen.say(columns(*pages, (status, "how nlb is"), (f"{status}metrics", "its metrics")))
         self._screen.say("\nCtrl-C ends it all. What nlb reports:\n")
 
     def watch(self) -> None:
@@ -185,14 +168,29 @@ class Demo:
             self._look(None)
 
     def _config(self) -> str:
-        return CONFIG.format(
+        targets = {name: json.dumps(f"{name}=127.0.0.1:{self._ports[name]}") for name in self._show.servers}
+        return HEAD.format(
             shutdown=SHUTDOWN,
             socket=json.dumps(self._socket),
             state=json.dumps(str(self._folder)),
             status=self._ports["status"],
-            port=self._ports["nlb"],
-            targets=", ".join(f'"{name}=127.0.0.1:{self._ports[name]}"' for name in SERVERS),
-        )
+        ) + self._show.config.format(**self._places(), **targets)
+
+    def _places(self) -> dict[str, object]:
+        doors = {name: self._ports[name] for name in self._show.doors}
+        return {"port": self._ports["nlb"], "folder": self._folder, **doors}
+
+    def _make_certificates(self) -> None:
+        if not self._show.certificates:
+            return
+        from nlb.cli.authority import Authority  # 60 ms, for this demo alone
+
+        authority = Authority("nlb demo")
+        authority.write(self._folder / "ca.pem")
+        for pair in self._show.certificates:
+            place = self._folder / pair.file
+            authority.issue([pair.host], place.with_suffix(".pem"), place.with_suffix(".key"), pair.days, pair.is_rsa)
+        self._screen.say(f"A certificate authority of its own: {self._folder / 'ca.pem'}.")
 
     def _server_command(self, name: str) -> list[str]:
         where = ["--bind", "127.0.0.1", "--directory", str(self._folder / name)]
@@ -279,34 +277,6 @@ class Demo:
         raise NlbError(f"nlb serve {how}; the demo is over")
 
 
-class Screen:
-    """Lines, and below them one that keeps changing where a terminal can do that."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._live = ""
-
-    def say(self, text: str) -> None:
-        if self._terminal and self._live:
-            click.echo(f"\r\033[K{text}\n{self._live}", nl=False)
-        else:
-            click.echo(text)
-
-    def live(self, text: str) -> None:
-        """Put this in the place of the last live line."""
-        if text != self._live:
-            self._live = text
-            click.echo(f"\r\033[K{text}" if self._terminal else text, nl=not self._terminal)
-
-    def settle(self, text: str) -> None:
-        """End the live line; `text` stays in its place."""
-        if self._terminal and self._live:
-            click.echo("\r\033[K", nl=False)
-        self._live = ""
-        if text:
-            click.echo(text)
-
-
 def free_ports(wanted: Sequence[int]) -> list[int]:
     """For each port wanted this one, or another where it cannot be listened on here; 0 is any."""
     with ExitStack() as held:  # all at once, so that none is given twice
@@ -335,13 +305,6 @@ def how_to_call_nlb() -> str:
     if found and Path(found).samefile(script):
         return "nlb"
     return os.path.relpath(script) if script.is_relative_to(Path.cwd()) else str(script)
-
-
-def columns(*rows: tuple[str, str]) -> str:
-    """Commands or addresses, indented, each with a remark; rows without a first part are left out."""
-    rows = tuple(row for row in rows if row[0])
-    width = max(len(first) for first, remark in rows if remark)
-    return "\n".join(f"  {first:<{width}}   # {remark}" if remark else f"  {first}" for first, remark in rows)
 
 
 def in_words(code: int) -> str:

@@ -20,8 +20,9 @@ def explained(data: Facts) -> list[Block]:
     blocks.append(Cell(f"listener {listener['name']} ({listener['protocol']}{port}): {listener['why']}"))
     if request:
         blocks += _request(request)
-    elif listener["protocol"] == "tcp":
+    elif listener["protocol"] in ("tcp", "tls"):
         blocks.append(Cell("it hands bytes on as they are, so there are no requests and no rules"))
+    blocks += [Cell(f"the shield {said}", "warn") for said in data["shield"]]
     blocks += [_rule(rule) for rule in data["rules"]]
     blocks.append(Cell(f"{_ACTIONS[action['kind']]} {action['text']}", "bad" if action["kind"] == "refuse" else ""))
     for group in data["groups"]:

@@ -28,6 +28,7 @@ FILES = {
     places.CONFIG: "The config. README.md and conf/nlb.toml of nlb explain every key.",
     "/run/nlb/nlb.sock": "The admin socket, by default, of an nlb that root runs.",
     "/var/lib/nlb/overrides.json": "What operators changed at run time, by default, of an nlb that root runs.",
+    "/var/lib/nlb/blocks.json": "Whom operators blocked, and who is for offences, likewise.",
 }
 
 

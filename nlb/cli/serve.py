@@ -21,17 +21,22 @@ from nlb.admin.server import AdminServer
 from nlb.admin.web import WebServer, asker
 from nlb.control import config_file
 from nlb.control.activation import ADMIN_SOCKET, ADMIN_WEB, Activation
+from nlb.control.blocking import Blocking
+from nlb.control.blocks import Blocks
 from nlb.control.controller import Controller
 from nlb.control.desk import Desk
+from nlb.control.list_watch import ListWatch
 from nlb.control.listening import Listening
 from nlb.control.naming import Naming
 from nlb.control.notify import Notifier
 from nlb.control.operator import Operator
 from nlb.control.orphans import Orphans
 from nlb.control.overrides import Overrides
+from nlb.control.refusals import Refusals
 from nlb.control.reload import Reloader, Running
+from nlb.control.renewal import Renewal
 from nlb.control.secret import secret
-from nlb.control.snapshot import Reporter
+from nlb.control.snapshot import Reporter, shields
 from nlb.control.state import StateDir
 from nlb.control.supervisor import GRACE, Supervisor
 from nlb.control.watchdog import Watchdog
@@ -109,17 +114,22 @@ class Server:
         )
         self._controller = controller = Controller(loop, config, supervisor, events, random.Random(), overrides)
         supervisor.decider = controller
+        blocking = Blocking(loop, Blocks(state, events.say), events, supervisor.tell)
+        supervisor.blocks, supervisor.offended = blocking.message, blocking.offended
         overrides.drop_void(merged.void)
         overrides.drop_moved((item.target.group, item.target.name, item.target.address) for item in controller.members)
         self._reloader = Reloader(controller, supervisor, overrides, naming, running)
         naming.join(controller, self._reloader.renew)
         operator = Operator(controller, overrides, self._reloader)
-        reporter = Reporter(controller, supervisor, running, overrides, naming)
-        desk = Desk(controller, operator, reporter, self._reloader, overrides, key)
+        reporter = Reporter(controller, supervisor, running, overrides, naming, blocking.counts)
+        desk = Desk(controller, operator, reporter, self._reloader, overrides, key, blocking)
         self._admin.controller = desk
         self._web = WebServer(web_socket, asker(desk)) if web_socket else None
         self._web_address = bound_to(web_socket) if web_socket else None
         self._watchdog = Watchdog(loop, supervisor, self._notifier)
+        self._renewal = Renewal(loop, listening, supervisor.certify, events)
+        self._refusals = Refusals(loop, lambda: shields(listening.listeners.values(), supervisor.rows), events)
+        self._list_watch = ListWatch(loop, lambda: running.config, self._reloader.relist, events)
         self._announced = False
 
     def run(self) -> None:
@@ -136,6 +146,9 @@ class Server:
         self._supervisor.start()
         controller.start()
         self._watchdog.start()
+        self._list_watch.start()
+        self._refusals.start()
+        self._renewal.start()
         self._say_where()
         loop.run()
         self._events.say("info", "nlb", "stopped")

@@ -7,6 +7,7 @@ from typing import Any
 
 from nlb.admin import phrases
 from nlb.admin.phrases import Facts, ago, size
+from nlb.cli.blocks import block, blocked, ending, unblock
 from nlb.cli.explained import explained
 from nlb.cli.results import health
 from nlb.cli.tables import Block, Cell, Column, Table, titled
@@ -28,6 +29,8 @@ TONES = {
     "backing_off": "bad",
     "error": "bad",
 }
+
+_CERTIFICATE_TONES = {"ends_soon": "warn", "not_yet_valid": "warn", "expired": "bad"}
 
 # Of classes of statuses: what is the target's or our fault, and clients that were not answered.
 _CODE_TONES = {"5xx": "bad", "none": "warn"}
@@ -113,6 +116,27 @@ def listeners(data: Facts) -> list[Block]:
     return [table]
 
 
+def certs(data: Facts) -> list[Block]:
+    if not data["certificates"]:
+        return [Cell("no listener shows a certificate")]
+    table = titled("listener", "~names", "key", "from", "until", "#days left", "file", "fingerprint")
+    for row in data["certificates"]:
+        days = phrases.days_left(row, data["now"])
+        table.rows.append(
+            (
+                row["listener"] + "*" * row["default"],
+                ", ".join(row["names"]) or "-",
+                phrases.key(row),
+                phrases.at(row["not_before"]),
+                phrases.at(row["not_after"]),
+                Cell(str(days), _CERTIFICATE_TONES.get(row["state"], "")),
+                row["file"],
+                row["fingerprint"][:16],
+            )
+        )
+    return [table]
+
+
 def changed(data: Facts) -> list[Block]:
     return [
         Cell(_standing(target) + _until(target, "admin", data["now"]), TONES.get(target["admin"]["state"], ""))
@@ -143,7 +167,6 @@ def overrides(data: Facts) -> list[Block]:
         return [Cell("nothing is overridden: what runs is what the config file says")]
     table = titled("target", "address", "change", "by", "when", "until", "~reason")
     for one in data["overrides"]:
-        until = "-" if one["until"] is None else f"{phrases.at(one['until'])} (in {ago(one['until'] - data['now'])})"
         table.rows.append(
             (
                 f"{one['group']}/{one['target']}",
@@ -151,7 +174,7 @@ def overrides(data: Facts) -> list[Block]:
                 Cell(phrases.wish(one), TONES.get(str(one["value"]), "")),
                 one["who"],
                 phrases.at(one["when"]),
-                until,
+                ending(one, data["now"]),
                 one["reason"],
             )
         )
@@ -183,6 +206,14 @@ def sessions(data: Facts) -> list[Block]:
 
 
 def errors(data: Facts) -> list[Block]:
+    shield = titled("shield", "#refused", "#would refuse", "listeners", "~meaning")
+    for row in data["shield"]:
+        counts = str(row["refused"]), str(row["monitored"])
+        shield.rows.append((Cell(row["reason"], "warn"), *counts, ", ".join(row["listeners"]), row["meaning"]))
+    return [*_endings(data), Cell(""), shield] if shield.rows else _endings(data)
+
+
+def _endings(data: Facts) -> list[Block]:
     if not data["outcomes"]:
         return [Cell("no session has ended yet")]
     has_requests = any(row["requests"] for row in data["outcomes"])
@@ -337,6 +368,7 @@ VIEWS: dict[str, Callable[[Any], list[Block]]] = {
     "targets": targets,
     "health": health,
     "listeners": listeners,
+    "certs": certs,
     "drain": changed,
     "ready": changed,
     "maint": changed,
@@ -344,6 +376,9 @@ VIEWS: dict[str, Callable[[Any], list[Block]]] = {
     "target add": reload,
     "target remove": reload,
     "overrides": overrides,
+    "block": block,
+    "unblock": unblock,
+    "blocked": blocked,
     "reload": reload,
     "sessions": sessions,
     "requests": requests,

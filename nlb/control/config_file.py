@@ -1,16 +1,20 @@
-"""The config file, and the files that it names for clients: their bytes off the disk. What the text means is
-`model/parse.py`'s; here is only what can go wrong before there is a text.
+"""The config file, and the files that it names: their bytes off the disk. What the text means is `model/parse.py`'s;
+here is only what can go wrong before there is a text.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import chain
 
 from nlb.balance import trial
+from nlb.control.certificates import Identities
+from nlb.control.lists import Lists
 from nlb.control.pages import Pages
 from nlb.errors import ConfigError, Mistake
+from nlb.model.checks import Wrong
 from nlb.model.config import Config
 from nlb.model.parse import parse
 
@@ -34,9 +38,30 @@ def read(path: str | os.PathLike[str]) -> Config:
 def read_hashed(path: str | os.PathLike[str]) -> tuple[Config, str]:
     """As `read`, and a hash of the text, short enough to be compared by eye."""
     name = os.fspath(path)
-    text, pages = _text(name), Pages()
-    config = parse(text, name, lambda config: chain(trial.mistakes(config), pages.mistakes(config)))
-    return pages.into(config), sha256(text.encode()).hexdigest()[:12]
+    text, pages, lists, identities = _text(name), Pages(), Lists(), Identities()
+
+    def mistakes(config: Config) -> Iterator[Wrong]:
+        return chain(
+            trial.mistakes(config), pages.mistakes(config), _networks(config, lists), identities.mistakes(config)
+        )
+
+    config = _with_networks(pages.into(parse(text, name, mistakes)), lists)
+    return identities.into(config), sha256(text.encode()).hexdigest()[:12]
+
+
+def _networks(config: Config, lists: Lists) -> Iterator[Wrong]:
+    yield from lists.mistakes(("shield",), config.shield)
+    for number, listener in enumerate(config.listeners):
+        yield from lists.mistakes(("listener", number, "shield"), listener.shield)
+
+
+def _with_networks(config: Config, lists: Lists) -> Config:
+    if config.shield.files:
+        config = config.model_copy(update={"shield": lists.into(config.shield)})
+    if not any(listener.shield.files for listener in config.listeners):
+        return config
+    listeners = tuple(listener.with_shield(lists.into(listener.shield)) for listener in config.listeners)
+    return config.model_copy(update={"listeners": listeners})
 
 
 def _text(name: str) -> str:

@@ -37,6 +37,8 @@ _SEEN_BY_TRAFFIC = {
     "refused": "connection refused (seen by traffic)",
     "timeout": "no answer to connect (seen by traffic)",
     "unreachable": "unreachable (seen by traffic)",
+    "tls": "TLS handshake failed (seen by traffic)",
+    "certificate": "certificate refused (seen by traffic)",
 }
 
 
@@ -296,7 +298,8 @@ class Controller:
         # In the order of the file, which the policies that take turns keep.
         group.members = {(item.name, item.server): group.members[item.name, item.server] for item in settings.targets}
         check = settings.health_check
-        for registration in group.members.values():
+        for item, registration in zip(settings.targets, group.members.values(), strict=True):
+            registration.greet(item)
             registration.tune()
             if check != change.old.health_check:
                 self._begin_probing(registration)
@@ -325,6 +328,7 @@ class Controller:
             elif what == "weight" and isinstance(wish.value, int):
                 target.set_weight(wish.value)
         registration = Registration(target, group)
+        registration.greet(item)
         self.registrations[number] = group.members[item.name, item.server] = registration
         return registration
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from nlb.control.blocking import Blocking
 from nlb.control.controller import Controller
 from nlb.control.explain import Place, explain
 from nlb.control.inquiry import Inquiry
@@ -13,7 +14,7 @@ from nlb.control.overrides import Overrides
 from nlb.control.prospect import View, live
 from nlb.control.reload import Reloader
 from nlb.control.snapshot import Data, Reporter
-from nlb.errors import NlbError
+from nlb.errors import AdminError, NlbError
 from nlb.net.loop import Loop
 
 Answer = Callable[[Any], None]
@@ -33,14 +34,17 @@ class Desk:
         reloader: Reloader,
         overrides: Overrides,
         key: bytes = b"",
+        blocking: Blocking | None = None,
     ) -> None:
-        """`key` signs what workers give to clients; without it no cookie can be judged."""
+        """`key` signs what workers give to clients; without it no cookie can be judged. Without `blocking` nobody can
+        be blocked."""
         self._controller = controller
         self._operator = operator
         self._reporter = reporter
         self._reloader = reloader
         self._overrides = overrides
         self._key = key
+        self._blocking = blocking
 
     @property
     def loop(self) -> Loop:
@@ -79,6 +83,18 @@ class Desk:
         """What the operator changed at run time."""
         return self._overrides.listing()
 
+    def block(self, network: str, reason: str, who: str, lasts: float | None = None) -> list[Data]:
+        """Refuse connections from an address or a network. The block as it holds now."""
+        return [self._blocks().block(network, reason, who, lasts).data()]
+
+    def unblock(self, network: str, who: str) -> list[Data]:
+        """Lift the block of a network, and those of all in it. What is lifted."""
+        return [block.data() for block in self._blocks().unblock(network, who)]
+
+    def blocked(self) -> list[Data]:
+        """Who is blocked, by an operator or for offences."""
+        return [block.data() for block in self._blocking.all()] if self._blocking else []
+
     def sessions(self, done: Answer, limit: int, target: str | None = None, listener: str | None = None) -> None:
         """`done` gets a list of descriptions."""
         self._controller.sessions(done, limit, target, listener)
@@ -103,13 +119,18 @@ class Desk:
         def view(name: str) -> View:
             return live(controller.groups[name], rows, controller.loop.now, self._key)
 
-        return explain(asked, places, view)
+        return explain(asked, places, view, [block["network"] for block in self.blocked()])
 
     def config(self) -> Data:
         """The running config, as a file would have it (without defaults), and which it is."""
         asked = self._reloader.naming.expanded.asked  # with the names, not with what they stand for
         config = asked.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return {"config": config, "about": self._reloader.running.as_data()}
+
+    def _blocks(self) -> Blocking:
+        if self._blocking is None:
+            raise AdminError("this nlb cannot block anybody")
+        return self._blocking
 
 
 def _or_refused(result: Data | NlbError) -> Data:

@@ -46,7 +46,8 @@ class NamedTarget:
             weight = item.weight if self.target.srv else self.target.weight
             # Another srv or family changes who stands for a name, and nothing about those who stay.
             own = {"name": name, "address": address, "weight": weight, "srv": False, "family": "any"}
-            yield self.target.model_copy(update=own)
+            # Certificates are for names of hosts, and _https._tcp.example.com is none.
+            yield self.target.at(item.host if self.target.srv else self.place.host, **own)
 
 
 @dataclass(frozen=True, slots=True)

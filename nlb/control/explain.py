@@ -4,13 +4,14 @@ which target, and why. It asks the same code that carries traffic; nothing is se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nlb.control.inquiry import PORTS, Inquiry
 from nlb.control.prospect import Client, View, prospect, written
-from nlb.control.routing import rule_specs
+from nlb.control.routing import largest_body, rule_specs
+from nlb.control.shield_explained import Said, of_client, of_request
 from nlb.errors import AdminError
 from nlb.http1 import desync
 from nlb.http1.conditions import NO_ADDRESS
@@ -58,9 +59,12 @@ def of_file(config: Config, inquiry: Inquiry) -> Data:
     return explain(inquiry, places, lambda name: written(groups[name])) | {"is_live": False}
 
 
-def explain(inquiry: Inquiry, places: Sequence[Place], view: Callable[[str], View]) -> Data:
-    """JSON data: `listener`, `request` (None for tcp), `rules` in order, `action`, and each of the `groups` that may
-    get it. Raises AdminError where no listener is meant."""
+def explain(
+    inquiry: Inquiry, places: Sequence[Place], view: Callable[[str], View], blocked: Iterable[str] = ()
+) -> Data:
+    """JSON data: `listener`, `request` (None for tcp), what its `shield` says that is only counted, `rules` in order,
+    `action`, and each of the `groups` that may get it. `blocked` are the networks that are. Raises AdminError where no
+    listener is meant."""
     place, port, chosen = _choose(inquiry, places)
     settings = place.settings
     facts: Data = {
@@ -73,18 +77,24 @@ def explain(inquiry: Inquiry, places: Sequence[Place], view: Callable[[str], Vie
             "why": chosen,
         },
         "request": None,
+        "shield": [],
         "rules": [],
         "groups": [],
     }
-    if settings.protocol == "tcp":
+    said = of_client(settings.shield, inquiry.source.host, blocked) if inquiry.source else None
+    if said and said.refuses:
+        return facts | _turned_away(said) | {"hints": []}
+    facts["shield"] = [_watched(said)] if said else []
+    if not settings.speaks_http:
         source = inquiry.source
         client = Client(source.host, source.port) if source else None
         groups = [prospect(view(settings.target_group), 1.0, client)]
         action = {"kind": "forward", "text": f"to group {settings.target_group}"}
         return facts | {"action": action, "groups": groups, "hints": _hints(inquiry, [], groups)}
-    if inquiry.url.scheme == "https":
-        raise AdminError(f"listener {place} speaks http without TLS; ask for http://{inquiry.url.authority}/")
-    facts |= _exchange(inquiry, settings, port, view)
+    if inquiry.url.scheme != settings.protocol:
+        without = "" if settings.is_encrypted else " without TLS"
+        raise AdminError(f"listener {place} speaks {settings.protocol}{without}; ask for {settings.protocol}://{inquiry.url.authority}/")
+    facts |= _exchange(inquiry, settings, port, view, facts["shield"])
     return facts | {"hints": _hints(inquiry, facts["rules"], facts["groups"])}
 
 
@@ -140,7 +150,9 @@ def _listed(places: Sequence[Place]) -> str:
 # --- a request
 
 
-def _exchange(inquiry: Inquiry, settings: Listener, port: int, view: Callable[[str], View]) -> Data:
+def _exchange(
+    inquiry: Inquiry, settings: Listener, port: int, view: Callable[[str], View], shield: Sequence[str]
+) -> Data:
     try:
         request = parse_request(inquiry.head)
     except BadHead as error:
@@ -152,8 +164,13 @@ def _exchange(inquiry: Inquiry, settings: Listener, port: int, view: Callable[[s
     facts: Data = {"request": _request_facts(inquiry, settings, request, source)}
     if desync.verdict(settings.desync, request.reason) == desync.REFUSE:
         return facts | _refused(400, request.reason, f"desync mode {settings.desync}", "desync")
-    if settings.max_body is not None and request.length > settings.max_body:
-        return facts | _refused(413, "", f"its body is longer than max_body, {settings.max_body} bytes")
+    most = largest_body(settings)
+    if most is not None and request.length > most:
+        return facts | _refused(413, "", f"its body is longer than max_body, {most} bytes")
+    if said := of_request(settings.shield, request):
+        if said.refuses:
+            return facts | _turned_away(said)
+        facts["shield"] = [*shield, _watched(said)]
     spec = rule_specs(settings, str, lambda label, group: 0)
     routes = Routes(spec["rules"], spec["default"])
     trace: list[tuple[str, bool, str]] = []
@@ -167,6 +184,19 @@ def _exchange(inquiry: Inquiry, settings: Listener, port: int, view: Callable[[s
         return facts
     client = Client(source, inquiry.source.port) if inquiry.source else None
     return facts | {"groups": [prospect(view(name), share, client, request) for name, share in _shares(rule) if share]}
+
+
+def _turned_away(said: Said) -> Data:
+    """By the shield."""
+    what = f"answered {said.status}" if said.status else "reset at accept"
+    outcome = f"{'request' if said.status else 'accept'}/{said.word}"
+    action = {"kind": "refuse", "status": said.status, "outcome": outcome, "reason": said.word}
+    return {"action": action | {"text": f"{what}, {said.why}"}}
+
+
+def _watched(said: Said) -> str:
+    what = f"answer {said.status}" if said.status else "reset it at accept"
+    return f"would {what}, {said.why}; but mode is monitor, so it is only counted"
 
 
 def _refused(status: int, reason: str, why: str, cause: str = "") -> Data:

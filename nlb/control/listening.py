@@ -13,8 +13,10 @@ import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from time import time
 
 from nlb.control import inherited
+from nlb.control.certificates import Identity
 from nlb.control.inherited import left_at
 from nlb.control.numbers import Numbers
 from nlb.control.routing import routes
@@ -87,6 +89,7 @@ class OpenListener:
     settings: Listener
     sockets: dict[Address, Bound]
     routes: list[tuple[str, str, int]] = field(default_factory=list)  # of http: rule, group or "", number
+    identity: Identity | None = None  # where TLS is spoken
 
     @property
     def name(self) -> str:
@@ -95,6 +98,14 @@ class OpenListener:
     @property
     def binds(self) -> list[str]:
         return [bound.name(bind) for bind, bound in self.sockets.items()]
+
+    def show(self, identity: Identity | None) -> bool:
+        """What was read, if it is newer; whether clients see anything else from now on."""
+        before = self.identity
+        if identity is None or (before and before.read >= identity.read):
+            return False
+        self.identity = identity.after(before, time())
+        return before is None or self.identity.served != before.served or self.identity.client_ca != before.client_ca
 
     def for_worker(self, index: int, binds: list[Address]) -> list[int]:
         """The worker's descriptors for these addresses."""
@@ -207,8 +218,12 @@ class Listening:
     def settle_in(self, opened: OpenListener, settings: Listener) -> list[int]:
         """These are its settings from now on. Returns the numbers of its new routes that had an owner before."""
         opened.settings = settings
+        if settings.is_encrypted:
+            opened.show(settings.identity)
+        else:
+            opened.identity = None
         known = {(rule, group): number for rule, group, number in opened.routes}
-        wanted = routes(settings) if settings.protocol == "http" else []
+        wanted = routes(settings) if settings.speaks_http else []
         for way in known.keys() - set(wanted):
             self._route_numbers.give_back(known.pop(way))
         used: list[int] = []

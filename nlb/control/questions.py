@@ -23,6 +23,7 @@ from nlb.control.trust import say_goodbye, tls_context, trouble_with, words_for
 from nlb.model.address import Address
 from nlb.model.health_check import HTTP, TLS
 from nlb.net.loop import READ, WRITE, Loop, Watch
+from nlb.net.proxy_protocol import probe_header
 from nlb.net.sockets import WOULD_BLOCK, dial, error_of
 
 if TYPE_CHECKING:
@@ -107,8 +108,13 @@ class Conversation:
     def connecting(self, mask: int) -> None:
         error = error_of(self._open())
         if error:
-            self._failed(OSError(error, ""))
-        elif self._settings.protocol in TLS:
+            return self._failed(OSError(error, ""))
+        if self._target.proxy_protocol and self._settings.port is None:
+            try:
+                self._introduce(self._open())
+            except OSError as trouble:
+                return self._failed(trouble)
+        if self._settings.protocol in TLS:
             self._encrypt(mask)
         else:
             self._speak(mask)
@@ -162,18 +168,21 @@ class Conversation:
 
     # --- between them
 
+    def _introduce(self, sock: socket.socket) -> None:
+        """The target expects a PROXY header; we come for ourselves. An empty socket buffer has room for it."""
+        ours = sock.getsockname()
+        source = Address(ours[0], ours[1]) if isinstance(ours, tuple) else None
+        sock.send(probe_header(self._target.proxy_protocol, source, self._address))
+
     def _encrypt(self, mask: int) -> None:
         settings = self._settings
         try:
             context = tls_context(settings.tls_verify, settings.tls_ca)
         except OSError as trouble:
             return self._give_up(trouble_with(settings.tls_ca, trouble))
-        address = self._address
-        bare = "localhost" if address.is_unix else address.host.partition("%")[0]
+        name = settings.tls_server_name or self._target.server_name
         try:
-            self._socket = context.wrap_socket(
-                self._open(), do_handshake_on_connect=False, server_hostname=settings.tls_server_name or bare
-            )
+            self._socket = context.wrap_socket(self._open(), do_handshake_on_connect=False, server_hostname=name)
         except OSError as trouble:
             self._socket = None  # it was taken over, and is closed
             assert self._watch is not None

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from nlb.balance.group import Group
 from nlb.balance.health import Health, may_eject
 from nlb.balance.target import Target
+from nlb.control.certificates import target_tls_spec
 from nlb.control.history import History
 from nlb.model.units import format_duration
 
 if TYPE_CHECKING:
     from nlb.control.drains import Drain
     from nlb.control.probe import Prober
+    from nlb.model import config as model
     from nlb.model.address import Address
     from nlb.model.config import TargetGroup
 
@@ -53,6 +55,12 @@ class Registration:
     def names(self) -> dict[str, str]:
         """The same, as events have it for programs."""
         return {"group": self.target.group, "target": self.target.name}
+
+    def greet(self, item: model.Target) -> None:
+        """How its connections begin, by the config."""
+        self.target.server_name = item.server_name
+        version = self.settings.proxy_protocol_of(item)
+        self.target.proxy_protocol = "" if version == "none" else version
 
     def tune(self) -> None:
         """The settings of the group are others now."""
@@ -114,6 +122,8 @@ class Registration:
             "backup": target.backup,
             "max_connections": target.max_connections,
             "slow_from": target.slow_from,
+            "server_name": target.server_name,
+            "proxy_protocol": target.proxy_protocol,
             "admin": target.admin.state,
             "health": target.health.state,
             "resolve": target.resolve.state,
@@ -158,7 +168,9 @@ class ManagedGroup:
             "connect_timeout": settings.connect_timeout,
             "source": list(settings.source),
             "transparent": settings.transparent,
-            "http": self._http() if settings.protocol == "http" else None,
+            "http": self._http() if settings.speaks_http else None,
+            "tls": target_tls_spec(settings) if settings.is_encrypted else None,
+            "proxy_protocol": "" if settings.proxy_protocol == "none" else settings.proxy_protocol,
             "targets": [member.spec() for member in self.members.values()],
             "table": None,
         }

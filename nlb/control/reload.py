@@ -38,6 +38,9 @@ SLICE = 0.01
 STOPPING = "nlb is stopping; nothing was changed"
 BUSY = "a reload is under way; try again when it has ended"
 
+# Changes that nobody asked for, by who brings them.
+_NEWS = {"DNS": "new addresses of names", "lists": "new lists of networks"}
+
 Done = Callable[[dict[str, Any] | NlbError], None]
 
 
@@ -122,6 +125,12 @@ class Reloader:
             raise AdminError(BUSY)
         self._begin(_Job("DNS", False, done, self.running.config, self.running.hash, counts=False))
 
+    def relist(self, config: Config, done: Done) -> None:
+        """As `renew`: `config` is the file's, but for the contents of files of networks. Told by whoever read them."""
+        if self._job:
+            raise AdminError(BUSY)
+        self._begin(_Job("lists", False, done, config, self.running.hash, counts=False))
+
     def _begin(self, job: _Job) -> None:
         self.check_idle()
         if self._job:
@@ -191,7 +200,7 @@ class Reloader:
         self.naming.back()
         if job.from_file:
             self.running.reload_ok, self.running.refused = False, str(error)
-        what = "reload" if job.from_file else "change of targets" if job.counts else "new addresses of names"
+        what = "reload" if job.from_file else "change of targets" if job.counts else _NEWS[job.who]
         self._controller.events.say("error", "nlb", f"{what} refused, nothing was changed: {error}")
         self._controller.changed()
         self._end(job, error)

@@ -13,16 +13,25 @@ Data = dict[str, Any]
 # What workers are told of a listener as the config has it.
 _TOLD = (
     *("desync", "trusted_proxies", "x_forwarded", "forwarded", "via", "request_id", "traceparent", "reason_header"),
-    *("header_timeout", "tunnel_timeout", "min_body_rate", "min_body_rate_after", "max_body", "access_log_except"),
+    *("header_timeout", "tunnel_timeout", "min_body_rate", "min_body_rate_after", "access_log_except"),
 )
 
 
 def site_spec(listener: Listener, group_key: Callable[[str], int], numbers: Callable[[str, str], int]) -> Data:
     """Everything that a worker needs to know of an http listener; see `rule_specs`."""
     told: Data = {name: getattr(listener, name) for name in _TOLD}
+    told["max_body"] = largest_body(listener)
     # JSON has no bytes: each stands for the character of its number.
     told["error_pages"] = {status: page.decode("latin-1") for status, page in listener.pages.items()}
     return told | rule_specs(listener, group_key, numbers)
+
+
+def largest_body(listener: Listener) -> int | None:
+    """The listener's own bound or the shield's, whichever is smaller. Nobody knows how much of a body will come, so in
+    monitor mode the shield's is not held, and not counted."""
+    shield = listener.shield
+    bounds = listener.max_body, shield.http.max_body if shield.mode == "enforce" else None
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def routes(listener: Listener) -> list[tuple[str, str]]:
@@ -53,6 +62,18 @@ def rule_specs(listener: Listener, group_key: Callable[[str], int | str], number
         "rules": [spec(rule) for rule in listener.rules],
         "default": forward(DEFAULT, [(listener.target_group, 1)]),
     }
+
+
+def hello_specs(listener: Listener, group_key: Callable[[str], int]) -> list[Data]:
+    """The rules of a tcp listener, which ask what clients say before they encrypt."""
+    return [
+        {
+            "sni": list(rule.sni),
+            "alpn": list(rule.alpn),
+            "forward": [[group_key(item.target_group), item.weight] for item in rule.forward],
+        }
+        for rule in listener.rules
+    ]
 
 
 def _plain(asked: Any) -> Any:

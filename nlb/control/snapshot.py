@@ -6,11 +6,12 @@ Read from control's own state and the workers' shared counters; no worker is ask
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
 
 import nlb
+from nlb.control import certificates
 from nlb.control.pace import EVERY, Pace
 from nlb.errors import OUTCOMES
 from nlb.observe import counters
@@ -26,6 +27,7 @@ from nlb.observe.counters import (
     total,
     totals,
 )
+from nlb.shield.words import REASONS
 
 if TYPE_CHECKING:
     from nlb.balance.target import Fact
@@ -51,12 +53,15 @@ class Reporter:
         running: Running,
         overrides: Overrides,
         naming: Naming,
+        blocks: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
+        """`blocks` tells how many hold, by whose wish."""
         self._controller = controller
         self._overrides = overrides
         self._naming = naming
         self._supervisor = supervisor
         self._running = running
+        self._blocks = blocks
         self._started = time()
         self._pace = Pace()  # of requests, by the listener's number
         self._look()
@@ -65,7 +70,7 @@ class Reporter:
         """JSON data; times are unix seconds, sizes bytes."""
         about = self._about()
         for row, opened in zip(about["listeners"], self._supervisor.listening.listeners.values(), strict=True):
-            if opened.settings.protocol == "http":
+            if opened.settings.speaks_http:
                 row["routes"] = routes(opened, self._supervisor.rows)
         return about | {"groups": [self._group(group, leaving) for group, leaving in self._groups()]}
 
@@ -86,9 +91,21 @@ class Reporter:
             "workers": [self._worker(worker) for worker in self._supervisor.workers],
             "orphans": self._supervisor.orphans.as_data(),
             "listeners": [self._listener(opened) for opened in self._supervisor.listening.listeners.values()],
+            "certificates": self._certificates(),
             "events": list(controller.events.ring),
             "log_dropped": controller.events.log.dropped,
+            "blocks": self._blocks(),
         }
+
+    def _certificates(self) -> list[Data]:
+        """Of all listeners that speak TLS."""
+        listeners, now = self._supervisor.listening.listeners.values(), time()
+        return [
+            row
+            for opened in listeners
+            if opened.identity
+            for row in certificates.facts(opened.name, opened.identity, now)
+        ]
 
     def _worker(self, worker: WorkerProcess) -> Data:
         words = self._supervisor.rows[worker.index].worker
@@ -115,7 +132,7 @@ class Reporter:
     def _look(self) -> None:
         loop, rows = self._controller.loop, self._supervisor.rows
         listeners = [
-            opened for opened in self._supervisor.listening.listeners.values() if opened.settings.protocol == "http"
+            opened for opened in self._supervisor.listening.listeners.values() if opened.settings.speaks_http
         ]
         self._pace.sample(loop.now, {opened.number: _requests(opened, rows) for opened in listeners})
         loop.call_at(loop.now + EVERY, self._look, self._controller)
@@ -138,7 +155,7 @@ class Reporter:
             "targets": [self.target(registration) for registration in [*managed.members.values(), *leaving]],
             "names": self._naming.facts(managed.name),
         }
-        if managed.settings.protocol == "http":
+        if managed.settings.speaks_http:
             facts["durations"] = _histogram(words, counters.REQUEST_DURATIONS, LATENCY)
         return facts
 
@@ -161,7 +178,7 @@ class Reporter:
             "usable": sum(member.target.usable for member in members),
             "sessions": sum(self._controller.sessions_of(member) for member in members),
         }
-        if settings.protocol == "http":
+        if settings.speaks_http:
             facts |= {key: total(words, word) for key, word in _OF_REQUESTS.items()}
         return facts
 
@@ -250,9 +267,11 @@ def listener(opened: OpenListener, rows: list[Row], max_connections: int | None)
         "sent": total(words, counters.SENT),
         "max_connections": max_connections,
         "outcomes": _counts(OUTCOMES, words, counters.OUTCOME),
+        **_shield(words),
+        "handshakes": _handshakes(words) if settings.is_encrypted else None,
         "durations": _histogram(words, counters.DURATIONS, DURATION),
     }
-    if settings.protocol != "http":
+    if not settings.speaks_http:
         return facts
     exchanges = _counts(OUTCOMES, words, counters.EXCHANGE_OUTCOME)
     desync = _counts(DESYNC_WORD, words, counters.DESYNC)
@@ -262,6 +281,22 @@ def listener(opened: OpenListener, rows: list[Row], max_connections: int | None)
 
 def _requests(opened: OpenListener, rows: list[Row]) -> int:
     return sum(totals([row.listener(opened.number) for row in rows], counters.EXCHANGE_OUTCOME, len(OUTCOMES)))
+
+
+def shields(opened: Iterable[OpenListener], rows: list[Row]) -> dict[str, dict[str, dict[str, int]]]:
+    """By listener, what its shield refused and what it would have refused, by reason."""
+    return {item.name: _shield([row.listener(item.number) for row in rows]) for item in opened}
+
+
+def _handshakes(words: list[Words]) -> dict[str, int]:
+    return {"full": total(words, counters.TLS_FULL), "resumed": total(words, counters.TLS_RESUMED)}
+
+
+def _shield(words: list[Words]) -> dict[str, dict[str, int]]:
+    return {
+        "refused": _counts(REASONS, words, counters.SHIELD),
+        "monitored": _counts(REASONS, words, counters.MONITORED),
+    }
 
 
 def routes(opened: OpenListener, rows: list[Row]) -> list[Data]:

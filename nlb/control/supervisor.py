@@ -16,19 +16,25 @@ from dataclasses import dataclass, field
 from time import time
 from typing import Any, Protocol
 
+from nlb.control.certificates import tls_spec
 from nlb.control.listening import Bound, Listening, Opening, OpenListener
 from nlb.control.orphans import Orphans
+from nlb.control.packed_lists import PackedLists
 from nlb.control.registration import FIRST_VERDICT, ManagedGroup
-from nlb.control.routing import site_spec
+from nlb.control.routing import hello_specs, site_spec
+from nlb.control.shielding import shield_spec
 from nlb.errors import StartError
 from nlb.model.address import Address
 from nlb.model.config import Config, Log
 from nlb.model.plan import ListenerChange, Plan
 from nlb.net.channel import Channel, Message, memfd, pair
 from nlb.net.loop import READ, Deadline, Loop, Watch
+from nlb.net.tickets import ROTATION, SECRET_BYTES
 from nlb.observe import counters
 from nlb.observe.counters import ACTIVE, Row
 from nlb.observe.log import Events
+from nlb.shield import connections
+from nlb.shield import table as shield_table
 
 # A worker that lived this long had started well: its death is an accident, not part of a crash loop.
 SETTLED = 10.0  # seconds
@@ -118,12 +124,22 @@ class Supervisor:
         orphans.disowns = self._lost_touch
         self._door = door
         self._key = key
+        self._tickets = os.urandom(SECRET_BYTES)  # what tickets are encrypted with; in memory alone
+        loop.call_at(loop.now + ROTATION, self._rotate_tickets, self)
         self._max_connections = max_connections
         self._log = config.log
         self._memory_fd = os.memfd_create("nlb-counters")
         os.ftruncate(self._memory_fd, counters.size(workers))
         memory = memoryview(mmap.mmap(self._memory_fd, 0))
         self.rows = [Row(memory, index) for index in range(workers)]
+        self._shield_fd = os.memfd_create("nlb-shield")
+        os.ftruncate(self._shield_fd, shield_table.size(workers))
+        self._shield_memory = memoryview(mmap.mmap(self._shield_fd, 0))
+        shield_table.prepare(self._shield_memory, os.urandom(16))
+        self._lists = PackedLists()
+        # What a worker that starts is to know of blocks, and who hears of sources that have offended.
+        self.blocks: Callable[[], Message] = lambda: {"verb": "block", "blocks": [], "all": True}
+        self.offended: Callable[[list[Any]], None] = lambda sources: None
         self.workers = [WorkerProcess(index) for index in range(workers)]
         self._asks: dict[int, _Ask] = {}
         self._ask_number = 0
@@ -138,7 +154,10 @@ class Supervisor:
 
     def limit(self, opened: OpenListener) -> int:
         """A listener's max_connections, of all workers together."""
-        return opened.settings.max_connections or self._max_connections
+        settings = opened.settings
+        most = settings.max_connections or self._max_connections
+        shields = settings.shield.max_connections if settings.shield.mode == "enforce" else None
+        return min(most, shields or most)
 
     def start(self) -> None:
         for worker in self.workers:
@@ -197,6 +216,8 @@ class Supervisor:
         for number in [number for number in self.removed_listeners if not self._active(number)]:
             self.removed_listeners.remove(number)
             self.listening.release(number)
+        for settings in (*plan.listeners_added, *(change.new for change in plan.listeners_changed)):
+            yield from self._lists.prepare(settings.shield)
         for settings in plan.listeners_added:
             opened, used, routes = self.listening.add(settings, opening)
             self._clear_routes(routes)
@@ -208,11 +229,28 @@ class Supervisor:
         for change in plan.listeners_changed:
             self._change(change, opening)
             yield
+        for settings in plan.new.listeners:
+            opened = self.listening.listeners[settings.name]
+            if opened.show(settings.identity):  # nothing else about it is new
+                self.certify(opened)
+                yield
         for settings in plan.listeners_removed:
             opened = self.listening.remove(settings.name)
             self._shut(opened.number, opened.sockets, opening)
             self.removed_listeners.append(opened.number)
             yield
+        self._lists.keep(opened.settings.shield for opened in self.listening.listeners.values())
+
+    def certify(self, opened: OpenListener) -> None:
+        """A listener proves itself with other certificates, in handshakes from now on."""
+        if opened.identity:
+            spec = tls_spec(opened.settings, opened.identity)
+            self._tell({"verb": "certificates", "listener": opened.number, "tls": spec})
+
+    def _rotate_tickets(self) -> None:
+        self._tickets = os.urandom(SECRET_BYTES)
+        self._tell({"verb": "tickets", "secret": self._tickets.hex()})
+        self.loop.call_at(self.loop.now + ROTATION, self._rotate_tickets, self)
 
     def stop(self, timeout: float) -> None:
         """Accept no more; give sessions `timeout` seconds; then end. A second call may shorten the time."""
@@ -270,8 +308,10 @@ class Supervisor:
         channel = worker.channel
         assert channel is not None
         hello = {"verb": "hello", "worker": worker.index, "workers": len(self.workers), "door": self._door}
-        channel.send(hello, [self._memory_fd])
+        hello["tickets"] = self._tickets.hex()
+        channel.send(hello, [self._memory_fd, self._shield_fd])
         channel.send(self._log_message())
+        channel.send(self.blocks())
         for group in self.decider.groups.values():
             self._load([group], [channel])
         for opened in self.listening.listeners.values():
@@ -294,6 +334,7 @@ class Supervisor:
         stack = worker.stack()
         os.close(worker.stack_fd)
         self._clear_gauges(worker)
+        connections.clear(self._shield_memory, worker.index)
         for number, bind in list(self._closing):
             self._closed_by(worker, number, [bind])
         if self.stopping:
@@ -353,6 +394,8 @@ class Supervisor:
                 self.decider.connect_failed(target, cause, failures)
         elif verb == "sessions":
             self._answered(worker, message)
+        elif verb == "offended":
+            self.offended(message["sources"])
         elif verb == "shut":
             self._closed_by(worker, message["listener"], message["binds"])
         elif verb == "event":
@@ -371,6 +414,10 @@ class Supervisor:
     @property
     def _channels(self) -> list[Channel]:
         return [worker.channel for worker in self.workers if worker.channel]
+
+    def tell(self, message: Message) -> None:
+        """Of blocks, to every worker."""
+        self._tell(message)
 
     def _tell(self, message: Message, fds: list[int] | None = None) -> None:
         for channel in self._channels:
@@ -437,11 +484,34 @@ class Supervisor:
             "idle_timeout": settings.idle_timeout,
             "max_connections": self.limit(opened),
             "access_log": settings.access_log,
-            "http": self._http(opened) if settings.protocol == "http" else None,
+            "http": self._http(opened) if settings.speaks_http else None,
+            **self._preface(opened),
             "binds": [str(bind) for bind in binds],
             "lasting": opened.lasting(binds),
         }
-        worker.channel.send({"verb": "open", "listener": spec}, opened.for_worker(worker.index, binds))
+        lists = self._add_shield(spec, opened)
+        worker.channel.send({"verb": "open", "listener": spec}, opened.for_worker(worker.index, binds) + lists)
+
+    def _add_shield(self, spec: Message, opened: OpenListener) -> list[int]:
+        """Tell of the shield; returns the descriptors of its lists."""
+        settings = opened.settings
+        shield = settings.shield
+        lists = {"deny": self._lists.deny(shield), "allow": self._lists.allow(shield)}
+        spec["shield"] = shield_spec(shield, opened.number, settings.speaks_http)
+        spec["shield"] |= {key: listed and listed.number for key, listed in lists.items()}
+        return [listed.fd for listed in lists.values() if listed]
+
+    def _preface(self, opened: OpenListener) -> Message:
+        """What clients have to say before their sessions begin."""
+        settings = opened.settings
+        hellos = settings.rules if settings.protocol == "tcp" else ()
+        return {
+            "tls": tls_spec(settings, opened.identity) if opened.identity else None,
+            "handshake_timeout": settings.tls.handshake_timeout,
+            "hellos": hello_specs(settings, lambda name: self.decider.groups[name].number) if hellos else [],
+            "proxies": list(settings.trusted_proxies) if settings.proxy_protocol == "accept" else None,
+            "proxy_header_timeout": settings.proxy_header_timeout,
+        }
 
     def _http(self, opened: OpenListener) -> Message:
         """What only listeners of http have."""

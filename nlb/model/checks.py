@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from nlb.model import limits
+from nlb.model import limits, speaking
 from nlb.model.address import Address, DnsName
 from nlb.model.nearest import did_you_mean
 from nlb.model.rule import STEP
 from nlb.model.sketch import (
-    GroupName,
     GroupSketch,
     ListenerSketch,
     Name,
@@ -20,22 +18,15 @@ from nlb.model.sketch import (
     Place,
     RuleSketch,
     Sketch,
+    asked_by,
+    in_front,
     sketch,
 )
+from nlb.model.sketch import Wrong as Wrong  # for those who look for it here
 
 # Nobody reads a thousand names, and to find the nearest among them a thousand times takes seconds.
 _SHOWN = 10
 _GUESSES = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """A mistake, the path in the data that it is about, and the path of what it collides with."""
-
-    path: Path
-    message: str
-    other: Path | None = None
-    at_key: bool = False  # the key is the mistake, not its value
 
 
 def whole(data: dict[str, Any]) -> list[Wrong]:
@@ -46,7 +37,7 @@ def whole(data: dict[str, Any]) -> list[Wrong]:
         *_same_names("listener", (listener.name for listener in seen.listeners)),
         *_same_names("target_group", (group.name for group in seen.groups)),
         *_groups_nobody_defines(seen),
-        *_other_protocols(seen),
+        *speaking.mistakes(seen),
         *_rules(seen),
         *_same_addresses(seen),
         *_same_targets(seen.groups),
@@ -84,38 +75,11 @@ def _groups_nobody_defines(seen: Sketch) -> Iterator[Wrong]:
     for listener in seen.listeners:
         if not listener.is_group_given and len(seen.groups) > 1:
             yield Wrong(listener.path, f"target_group is missing and there are several; write {known}")
-    wrong = (asked for listener in seen.listeners for asked in _asked(listener) if asked.text not in names)
+    wrong = (asked for listener in seen.listeners for asked in asked_by(listener) if asked.text not in names)
     for count, asked in enumerate(wrong, 1):
         guess = did_you_mean(asked.text, names) if count <= _GUESSES else ""
         message = f"there is no target_group with the name '{asked.text}'; write {known}{guess}"
         yield Wrong(asked.path, message)
-
-
-def _asked(listener: ListenerSketch) -> Iterator[GroupName]:
-    """The groups that a listener names."""
-    if listener.group is not None:
-        yield GroupName(listener.group, (*listener.path, "target_group"))
-    for rule in listener.rules:
-        yield from rule.groups
-
-
-def _in_front(listener: ListenerSketch, seen: Sketch) -> Iterator[GroupName]:
-    """The groups that it forwards to: also the only one there is, where it names none."""
-    if not listener.is_group_given and len(seen.groups) == 1 and (only := seen.groups[0].name):
-        yield GroupName(only.text, listener.path)
-    yield from _asked(listener)
-
-
-def _other_protocols(seen: Sketch) -> Iterator[Wrong]:
-    """A listener hands on what it speaks."""
-    groups = {group.name.text: group for group in seen.groups if group.name}
-    for listener in seen.listeners:
-        for asked in _in_front(listener, seen) if listener.protocol else ():
-            group = groups.get(asked.text)
-            if group is None or group.protocol in (None, listener.protocol):
-                continue
-            message = f"the group '{asked.text}' speaks {group.protocol} and this listener {listener.protocol}"
-            yield Wrong(asked.path, f"{message}; write the same protocol in both", group.path)
 
 
 def _rules(seen: Sketch) -> Iterator[Wrong]:
@@ -206,12 +170,12 @@ def _same_targets(groups: list[GroupSketch]) -> Iterator[Wrong]:
 
 def _circles(seen: Sketch) -> Iterator[Wrong]:
     """Targets that are the very listener in front of them. What a name stands for is not known here."""
-    in_front: dict[str, dict[Address, Place]] = {}
+    places: dict[str, dict[Address, Place]] = {}
     for listener in seen.listeners:
-        for asked in {asked.text for asked in _in_front(listener, seen)}:
-            in_front.setdefault(asked, {}).update({place.address: place for place in listener.binds})
+        for asked in {asked.text for asked in in_front(listener, seen)}:
+            places.setdefault(asked, {}).update({place.address: place for place in listener.binds})
     for group in seen.groups:
-        binds = in_front.get(group.name.text, {}) if group.name else {}
+        binds = places.get(group.name.text, {}) if group.name else {}
         for target in group.targets if binds else ():
             if isinstance(address := target.address, DnsName):
                 continue

@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_serializer
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_serializer
 from pydantic import SerializerFunctionWrapHandler as Inner
 from pydantic import ValidationInfo as Info
 
-from nlb.model import http, limits, values
+from nlb.model import http, limits, protocols, values
 from nlb.model.address import Address, DnsName, parse_server
+from nlb.model.health_check import TLS
 from nlb.model.health_check import HealthCheck as HealthCheck  # for those who look for it here
 from nlb.model.listener import Listener as Listener
+from nlb.model.protocols import ENCRYPTED, HTTP, Protocol, ProxyProtocol, needs_http, needs_tls
+from nlb.model.shield import Shield
 from nlb.model.table import Table
+from nlb.model.tls import TargetTls
 from nlb.model.units import format_duration
 from nlb.model.values import duration, whole
 
@@ -38,6 +42,24 @@ class Target(Table):
     max_connections: Annotated[int, whole(1, 1_000_000)] | None = None  # nobody but the operator knows it
     srv: values.Flag = False  # most names have addresses, and few have services
     family: Literal["any", "ipv4", "ipv6"] = "any"  # whoever publishes an address serves there
+    proxy_protocol: ProxyProtocol | None = None  # the group's
+
+    # The DNS name, of one that stands for an address of it.
+    _host: str = PrivateAttr(default="")
+
+    @property
+    def server_name(self) -> str:
+        """Whom its certificate must be for, where nobody says it."""
+        address = self.address
+        if isinstance(address, Address) and address.is_unix:
+            return "localhost"
+        return self._host or address.host.partition("%")[0]
+
+    def at(self, host: str, **changes: Any) -> Target:
+        """A copy that stands for one address of this DNS name."""
+        copy = self.model_copy(update=changes)
+        copy._host = host
+        return copy
 
     @property
     def server(self) -> Address:
@@ -127,7 +149,9 @@ class TargetGroup(Table):
     """Where a listener forwards to."""
 
     name: values.GroupName
-    protocol: http.Protocol = "tcp"  # as its listeners
+    protocol: Protocol = "tcp"  # as its listeners
+    target_tls: TargetTls = TargetTls()
+    proxy_protocol: ProxyProtocol = "none"  # a server that does not expect it takes it for the client's first words
     policy: values.Policy = "round_robin"  # even shares without a thought
     # maglev: flow (addresses and ports) spreads one busy client too; source_ip keeps a client on its target.
     hash_key: Literal["source_ip", "flow"] = "flow"
@@ -161,10 +185,64 @@ class TargetGroup(Table):
     pool_timeout: Annotated[float, duration(_LEAST, _HOUR)] = 4.0  # below the 5 s of Node and uvicorn: we close first
     retry_budget: values.Percent = 20.0  # of the requests: an outage is not made worse by asking twice
 
+    # What the file target_tls.ca has, once somebody who may read files has read it.
+    _authorities: str = PrivateAttr(default="")
+
+    @property
+    def authorities(self) -> str:
+        """Who must have signed the targets' certificates, in PEM; empty: whom this box trusts."""
+        return self._authorities
+
+    def with_authorities(self, authorities: str) -> TargetGroup:
+        """A copy that has these."""
+        copy = self.model_copy()
+        copy._authorities = authorities
+        return copy
+
+    @property
+    def speaks_http(self) -> bool:
+        return self.protocol in HTTP
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.protocol in ENCRYPTED
+
+    def proxy_protocol_of(self, target: Target) -> ProxyProtocol:
+        return target.proxy_protocol or self.proxy_protocol
+
+    @field_validator("target_tls", mode="before")
+    @classmethod
+    def _where_it_is_spoken(cls, value: object, info: Info) -> object:
+        protocol = info.data.get("protocol", "tls")
+        if protocol not in ENCRYPTED:
+            raise ValueError(needs_tls(protocol))
+        return value
+
+    @field_validator("proxy_protocol")
+    @classmethod
+    def _of_one_client(cls, value: ProxyProtocol, info: Info) -> ProxyProtocol:
+        if value != "none" and info.data.get("protocol") in HTTP:
+            raise ValueError(protocols.NO_PROXY_HEADER)
+        return value
+
+    @field_validator("health_check")
+    @classmethod
+    def _as_the_traffic(cls, value: HealthCheck, info: Info) -> HealthCheck:
+        """Targets must show to a check what they show to the traffic, unless it says otherwise."""
+        tls = info.data.get("target_tls")
+        if tls is None or value.protocol not in TLS or info.data.get("protocol") not in ENCRYPTED:
+            return value
+        said = {"tls_verify": tls.verify, "tls_ca": tls.ca, "tls_server_name": tls.server_name}
+        given = value.model_fields_set
+        if "host" in given:
+            del said["tls_server_name"]  # its name is there already
+        rest = {key: said[key] for key in said.keys() - given}
+        return HealthCheck.model_construct(given, **(value.__dict__ | rest))
+
     @field_validator("transparent")
     @classmethod
     def _or_a_source(cls, value: bool, info: Info) -> bool:
-        if value and info.data.get("protocol") == "http":
+        if value and info.data.get("protocol") in HTTP:
             raise ValueError(
                 "connections to http targets carry requests of many clients, so they come from the address of none; "
                 "X-Forwarded-For tells it: leave this out"
@@ -176,8 +254,9 @@ class TargetGroup(Table):
     @field_validator(*http.GROUP_KEYS, mode="before")
     @classmethod
     def _needs_requests(cls, value: object, info: Info) -> object:
-        if info.data.get("protocol") == "tcp":
-            raise ValueError(http.NEEDS_HTTP)
+        protocol = info.data.get("protocol", "http")
+        if protocol not in HTTP:
+            raise ValueError(needs_http(protocol))
         return value
 
     @field_validator("targets", mode="before")
@@ -192,7 +271,9 @@ class TargetGroup(Table):
     def _what_it_speaks(self, inner: Inner) -> dict[str, Any]:
         """Every key, but not those that a file could not have."""
         data: dict[str, Any] = inner(self)
-        alien = ("transparent",) if self.protocol == "http" else http.GROUP_KEYS
+        alien = {"transparent", "proxy_protocol"} if self.speaks_http else {*http.GROUP_KEYS}
+        if not self.is_encrypted:
+            alien.add("target_tls")
         return {key: value for key, value in data.items() if key not in alien}
 
 
@@ -248,6 +329,7 @@ class Config(Table):
     admin: Admin = Admin()
     log: Log = Log()
     dns: Dns = Dns()
+    shield: Shield = Shield()
     groups: tuple[TargetGroup, ...] = Field(default=(), alias="target_group", max_length=limits.GROUPS)
     listeners: tuple[Listener, ...] = Field(default=(), alias="listener", max_length=limits.LISTENERS)
 
@@ -259,6 +341,14 @@ class Config(Table):
             return value
         only = {"target_group": groups[0].name}
         return tuple(item if item.target_group else item.model_copy(update=only) for item in value)
+
+    @field_validator("listeners")
+    @classmethod
+    def _with_what_is_said_for_all(cls, value: tuple[Listener, ...], info: Info) -> tuple[Listener, ...]:
+        shield = info.data.get("shield")
+        if shield is None or not shield.model_fields_set:
+            return value
+        return tuple(item.with_shield(item.shield.over(shield)) for item in value)
 
     @property
     def target_count(self) -> int:

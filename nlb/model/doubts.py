@@ -4,8 +4,9 @@ or checks the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from nlb.model import shield_doubts, tls_doubts
 from nlb.model.actions import Redirect
 from nlb.model.address import Address, DnsName
 from nlb.model.config import Config, HealthCheck, Listener, Target, TargetGroup
@@ -23,8 +24,9 @@ def warnings(config: Config) -> list[str]:
         for name in listener.groups:
             in_front.setdefault(name, []).append(listener)
     groups = (doubt for group in config.groups for doubt in _group(group, in_front.get(group.name, [])))
-    listeners = (f"listener.{item.name}{doubt}" for item in config.listeners for doubt in _listener(item))
-    return [*_web(config), *_dns(config), *listeners, *groups]
+    named = {group.name: group for group in config.groups}
+    listeners = (f"listener.{item.name}{doubt}" for item in config.listeners for doubt in _listener(item, named))
+    return [*_web(config), *_dns(config), *shield_doubts.warnings(config), *listeners, *groups]
 
 
 def _web(config: Config) -> Iterator[str]:
@@ -43,12 +45,12 @@ def _dns(config: Config) -> Iterator[str]:
         yield "dns: is not used, because no target is given by a name"
 
 
-def _listener(listener: Listener) -> Iterator[str]:
+def _listener(listener: Listener, groups: Mapping[str, TargetGroup]) -> Iterator[str]:
     given = listener.model_fields_set
     everybody = [network for network in listener.trusted_proxies if network.endswith("/0")]
     if everybody:
         yield f".trusted_proxies: {everybody[0]} is everybody, so any client can say that it is another"
-    if not listener.trusted_proxies:
+    if listener.speaks_http and not listener.trusted_proxies:
         for key, header in (("x_forwarded", "X-Forwarded-For"), ("forwarded", "Forwarded")):
             if getattr(listener, key) == "preserve":
                 yield f".{key}: passes on whatever clients write into {header}; targets must not believe it"
@@ -56,6 +58,7 @@ def _listener(listener: Listener) -> Iterator[str]:
         yield ".access_log_except: is not used, because access_log is false"
     if "min_body_rate_after" in given and not listener.min_body_rate:
         yield ".min_body_rate_after: is not used, because min_body_rate is 0"
+    yield from tls_doubts.of_listener(listener, groups)
     yield from _rules(listener)
 
 
@@ -78,7 +81,9 @@ def _rules(listener: Listener) -> Iterator[str]:
 def _is_circle(rule: Rule, redirect: Redirect, listener: Listener) -> bool:
     """Whether the next request surely meets this rule again."""
     ports = rule.port or listener.ports
-    if redirect.protocol == "https" or redirect.host != "#{host}" or rule.query or rule.method:
+    if redirect.protocol not in ("#{protocol}", listener.protocol) or redirect.host != "#{host}":
+        return False
+    if rule.query or rule.method:
         return False
     if redirect.port not in ("#{port}", *map(str, ports)):
         return False
@@ -129,6 +134,7 @@ def _group(group: TargetGroup, listeners: list[Listener]) -> Iterator[str]:
             yield f"{path}.{key}: is not used, because no target has max_connections"
     if group.targets and all(target.backup for target in group.targets):
         yield f"{path}: every target is a backup, so all of them work; backup = true is for some beside others"
+    yield from (f"{path}.{doubt}" for doubt in tls_doubts.of_group(group))
     yield from (f"{path}.health_check.{doubt}" for doubt in _health_check(group.health_check, group))
 
 
@@ -159,7 +165,7 @@ def _health_check(check: HealthCheck, group: TargetGroup) -> Iterator[str]:
         if check.protocol not in USED_BY[key]:
             other = USED_BY[key][0]
             yield f'{key}: is not used, because protocol is {check.protocol}; write protocol = "{other}" to ask for it'
-    if check.protocol in TLS and not check.tls_verify and "tls_verify" not in given:
+    if check.protocol in TLS and not check.tls_verify and "tls_verify" not in given and not group.is_encrypted:
         yield (
             "tls_verify: is false, because nothing says whose certificate it must be; write tls_server_name, "
             "or tls_verify = false to leave it so"

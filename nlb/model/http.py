@@ -1,5 +1,5 @@
-"""What http listeners and http groups have beside what tcp ones have: header names and values, networks, edits of
-headers, stickiness, error pages; and which keys those are.
+"""What listeners and groups that speak http or https have beside what others have: header names and values, networks,
+edits of headers, stickiness, error pages; and which keys those are.
 """
 
 from __future__ import annotations
@@ -17,24 +17,18 @@ from nlb.model.table import Table
 from nlb.model.units import format_duration
 from nlb.model.values import text
 
-# A listener and the groups that it forwards to speak the same.
-Protocol = Literal["tcp", "http"]
-
-# Keys that a tcp listener and a tcp group do not have.
+# Keys that listeners and groups of tcp and tls do not have.
 LISTENER_KEYS = (
-    *("rules", "desync", "trusted_proxies", "x_forwarded", "forwarded", "via", "request_id", "traceparent"),
-    *("reason_header", "header_timeout", "tunnel_timeout", "min_body_rate", "min_body_rate_after", "max_body"),
-    *("error_pages", "access_log_except"),
+    *("desync", "x_forwarded", "forwarded", "via", "request_id", "traceparent", "reason_header", "header_timeout"),
+    *("tunnel_timeout", "min_body_rate", "min_body_rate_after", "max_body", "error_pages", "access_log_except"),
 )
 GROUP_KEYS = (
     *("stickiness", "request_headers", "response_headers", "response_timeout", "tunnel_timeout"),
     *("pool_size", "pool_timeout", "retry_budget"),
 )
 
-NEEDS_HTTP = 'needs protocol = "http", because tcp passes bytes on and sees no requests; write that, or leave this out'
-
 # What nlb itself answers, and so may have a page of the operator's.
-ANSWERED = (400, 405, 408, 413, 414, 417, 431, 501, 502, 503, 504, 505)
+ANSWERED = (400, 403, 405, 408, 413, 414, 417, 429, 431, 501, 502, 503, 504, 505)
 
 # Bytes. A page with its pictures inside; every worker holds it.
 LARGEST_PAGE = 64 << 10

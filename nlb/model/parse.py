@@ -26,7 +26,7 @@ _ALIEN = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters, which
 _LONG_NUMBER = re.compile(r"[0-9][0-9_]{4000,}")
 
 # Characters of a message and of one key in a path, which may quote the file.
-_LONGEST = 400
+_LONGEST = 600
 _LONGEST_KEY = 64
 
 

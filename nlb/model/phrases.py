@@ -15,6 +15,8 @@ from nlb.model.config import Admin, Config, Dns, HealthCheck, Listener, Log, Tar
 from nlb.model.http import RequestHeaders, ResponseHeaders, Stickiness
 from nlb.model.nearest import did_you_mean
 from nlb.model.rule import Rule
+from nlb.model.shield import Block, RequestRate, Shield, ShieldHttp
+from nlb.model.tls import Certificate, ListenerTls, TargetTls
 from nlb.model.values import kind
 
 _TABLES: dict[tuple[str, ...], tuple[str, type[BaseModel]]] = {
@@ -22,7 +24,17 @@ _TABLES: dict[tuple[str, ...], tuple[str, type[BaseModel]]] = {
     ("admin",): ("in [admin]", Admin),
     ("log",): ("in [log]", Log),
     ("dns",): ("in [dns]", Dns),
+    ("shield",): ("in [shield]", Shield),
+    ("shield", "http"): ("in [shield.http]", ShieldHttp),
+    ("shield", "request_rate"): ("in a `request_rate`", RequestRate),
+    ("shield", "block"): ("in `block`", Block),
     ("listener",): ("in [[listener]]", Listener),
+    ("listener", "certificates"): ("in `certificates`", Certificate),
+    ("listener", "tls"): ("in `tls`", ListenerTls),
+    ("listener", "shield"): ("in [listener.shield]", Shield),
+    ("listener", "shield", "http"): ("in [listener.shield.http]", ShieldHttp),
+    ("listener", "shield", "request_rate"): ("in a `request_rate`", RequestRate),
+    ("listener", "shield", "block"): ("in `block`", Block),
     ("listener", "rule"): ("in [[listener.rule]]", Rule),
     ("listener", "rule", "forward"): ("in a group of `forward`", Forward),
     ("listener", "rule", "redirect"): ("in `redirect`", Redirect),
@@ -30,6 +42,7 @@ _TABLES: dict[tuple[str, ...], tuple[str, type[BaseModel]]] = {
     ("target_group",): ("in [[target_group]]", TargetGroup),
     ("target_group", "targets"): ("in a target", Target),
     ("target_group", "health_check"): ("in [target_group.health_check]", HealthCheck),
+    ("target_group", "target_tls"): ("in `target_tls`", TargetTls),
     ("target_group", "stickiness"): ("in `stickiness`", Stickiness),
     ("target_group", "request_headers"): ("in `request_headers`", RequestHeaders),
     ("target_group", "response_headers"): ("in `response_headers`", ResponseHeaders),
@@ -48,6 +61,7 @@ _EXAMPLES = {
     "target_group": 'target_group = "web"',
     "status": "status = 503",
     "type": 'type = "lb_cookie"',
+    "rate": 'rate = "5/m burst 5"',
 }
 
 # What a value must be where it is a list or a table, by its key; "" is an element of `targets`.
@@ -67,6 +81,13 @@ _SHAPES = {
     "request_headers": 'must be a table; write request_headers = { set = { X-Env = "prod" }, remove = ["X-Debug"] }',
     "response_headers": 'must be a table; write response_headers = { set = { X-Env = "prod" }, remove = ["Server"] }',
     "set": 'must be a table; write set = { X-Env = "prod" }',
+    "certificates": 'must be tables; write certificates = [{ cert = "/etc/nlb/www.pem", key = "/etc/nlb/www.key" }]',
+    "tls": 'must be a table; write tls = { policy = "intermediate" }',
+    "target_tls": 'must be a table; write target_tls = { ca = "/etc/nlb/ca.pem", server_name = "www.example.com" }',
+    "shield": "must be one table; write [shield], or [listener.shield] for a listener, with single brackets",
+    "http": "must be one table; write [shield.http], or [listener.shield.http] for a listener, with single brackets",
+    "request_rate": 'must be tables; write request_rate = [{ path = "/login", rate = "5/m burst 5" }]',
+    "block": 'must be a table; write block = { after = 20, within = "1m", for = "10m" }',
     "admin": "must be one table; write [admin] with single brackets",
     "log": "must be one table; write [log] with single brackets",
     "dns": "must be one table; write [dns] with single brackets",
@@ -143,23 +164,26 @@ def _shape(path: tuple[str | int, ...]) -> str:
 def _unknown_key(path: tuple[str | int, ...]) -> str:
     key, here = str(path[-1]), _table(path[:-1])
     guess = did_you_mean(key, KEYS[here])
-    elsewhere = [_TABLES[table][0] for table, keys in KEYS.items() if key in keys]
+    elsewhere = list(dict.fromkeys(_TABLES[table][0] for table, keys in KEYS.items() if key in keys))
     if elsewhere:
         return f"unknown here; it belongs {' or '.join(elsewhere)}{guess}"
     return f"unknown key{guess or '; the keys here are ' + ', '.join(KEYS[here])}"
 
 
 def _none_of(path: tuple[str | int, ...], value: object) -> str:
-    words = get_args(_TABLES[_table(path[:-1])][1].model_fields[str(path[-1])].annotation)
+    words = _words(_TABLES[_table(path[:-1])][1].model_fields[str(path[-1])].annotation)
     wanted = " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]
     if not isinstance(value, str):
         return f"must be text in quotes: {wanted}; this is {kind(value)}"
-    if words == ("tcp", "http"):
-        return (
-            f"'{value}' is not spoken here; write http to balance requests, or tcp: bytes pass unchanged, so it "
-            "carries TLS and all else as it is"
-        )
     return f"'{value}' is not known; write {wanted}{did_you_mean(value, words)}"
+
+
+def _words(annotation: Any) -> tuple[str, ...]:
+    """Those of a Literal, which may be left out."""
+    words: list[str] = []
+    for word in get_args(annotation):
+        words += [word] if isinstance(word, str) else _words(word)
+    return tuple(words)
 
 
 def printable(text: str, longest: int) -> str:

@@ -4,18 +4,20 @@ sentence for each. Listeners and groups are the same when their names are; targe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from nlb.model.config import Config, Listener, Target, TargetGroup
+from nlb.model.network_list import NetworkFile
 from nlb.model.phrases import printable
 from nlb.model.rule import CONDITIONS, Rule
+from nlb.model.shield import Shield
 
 # Of what has sentences of its own.
-_TOLD_ELSEWHERE = ("targets", "rules")
+_TOLD_ELSEWHERE = ("targets", "rules", "shield")
 
 # Items of a list and characters of a value in a sentence.
 _SHOWN = 10
@@ -93,6 +95,7 @@ def plan(old: Config, new: Config) -> Plan:
         *(f"remove group {group.name}: {_count(len(group.targets), 'target')}" for group in groups.removed),
         *_differences(old.log, new.log, "log."),
         *_differences(old.dns, new.dns, "dns."),
+        *_shield_differences(old.shield, new.shield),
         *([f"shutdown_timeout: {old.shutdown_timeout:g} -> {new.shutdown_timeout:g}"] * _differ(old, new)),
         *(f"{key} changes with the next restart" for key in later),
     )
@@ -142,6 +145,8 @@ def _group_sentences(change: GroupChange) -> Iterable[str]:
     before = {(target.name, target.address): target for target in change.old.targets}
     for difference in _differences(change.old, change.new):
         yield f"group {name}: {difference}"
+    if change.old.target_tls.ca == change.new.target_tls.ca and change.old.authorities != change.new.authorities:
+        yield f"group {name}: target_tls.ca: {change.new.target_tls.ca} has another content"
     for target in change.targets.added:
         yield f"group {name}: add target {_title(target)}, weight {target.weight}"
     for target in change.targets.weighed:
@@ -153,8 +158,10 @@ def _group_sentences(change: GroupChange) -> Iterable[str]:
 
 
 def _listener_differences(old: Listener, new: Listener) -> Iterable[str]:
-    """Rules are the same when their names are; the name of one that has none is its number."""
+    """Rules are the same when their names are; the name of one that has none is its number. What a listener has from
+    [shield] is told there."""
     yield from _differences(old, new)
+    yield from _shield_differences(old.shield, new.shield)
     for status in sorted(old.pages.keys() & new.pages.keys()):
         if old.error_pages[status] == new.error_pages[status] and old.pages[status] != new.pages[status]:
             yield f"error_pages {status}: {new.error_pages[status]} has another content"
@@ -168,6 +175,18 @@ def _listener_differences(old: Listener, new: Listener) -> Iterable[str]:
     order = [name for name in after if name in before]
     if order != [name for name in before if name in after]:
         yield f"rules are tried in another order: {_some(order)}"
+
+
+def _shield_differences(old: Shield, new: Shield) -> Iterable[str]:
+    """Of the keys that either has by itself."""
+    own = old.model_fields_set | new.model_fields_set
+    yield from _differences(old, new, "shield.", own)
+    listed = [item for key in ("deny", "allow") if key in own for item in getattr(new, key)]
+    for path in dict.fromkeys(str(item) for item in listed if isinstance(item, NetworkFile)):
+        before, after = old.lists.get(path), new.lists.get(path)
+        if before is not None and after is not None and before != after:
+            more, less = len({*after} - {*before}), len({*before} - {*after})
+            yield f"shield: {path} has {_count(more, 'network')} more and {less} less"
 
 
 def _rule_differences(old: Rule, new: Rule) -> Iterable[str]:
@@ -184,10 +203,11 @@ def _rule_differences(old: Rule, new: Rule) -> Iterable[str]:
         yield "another body of the same length"
 
 
-def _differences(old: BaseModel, new: BaseModel, path: str = "") -> Iterable[str]:
-    """`key: before -> after` for every key that differs; what has sentences of its own is left out."""
+def _differences(old: BaseModel, new: BaseModel, path: str = "", of: Container[str] | None = None) -> Iterable[str]:
+    """`key: before -> after` for every key that differs; what has sentences of its own is left out. `of` are the keys
+    that are looked at, all by default."""
     for name, field in type(old).model_fields.items():
-        if name in _TOLD_ELSEWHERE:
+        if name in _TOLD_ELSEWHERE or (of is not None and name not in of):
             continue
         before, after = getattr(old, name), getattr(new, name)
         key = path + (field.alias or name)

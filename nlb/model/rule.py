@@ -1,5 +1,6 @@
-"""A rule of an http listener: what it asks of a request, and the one thing that is done with a request that it fits.
-Several values of a condition: any of them. Several conditions: all of them. None: every request.
+"""A rule of a listener: what it asks of a request, and the one thing that is done with a request that it fits. One of a
+tcp listener asks what the client says before it encrypts, and forwards. Several values of a condition: any of them.
+Several conditions: all of them. None: every request.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pydantic import Field, PlainValidator, field_validator, model_serializer
 from pydantic import SerializerFunctionWrapHandler as Inner
 from pydantic import ValidationInfo as Info
 
-from nlb.model import conditions, values
+from nlb.model import conditions, tls, values
 from nlb.model.actions import FixedResponse, Forward, Redirect
 from nlb.model.table import Table
 from nlb.model.values import whole
@@ -22,7 +23,10 @@ DEFAULT = "default"
 # Between two rules without a priority; so one with a priority can be put between them.
 STEP = 10
 
-CONDITIONS = ("host", "path", "path_regex", "method", "header", "query", "source", "port")
+# Of a ClientHello that a tcp listener passes on, and of a request.
+OF_HELLO = ("sni", "alpn")
+OF_REQUEST = ("host", "path", "path_regex", "method", "header", "query", "source", "port")
+CONDITIONS = (*OF_REQUEST, *OF_HELLO)
 ACTIONS = ("forward", "redirect", "fixed_response")
 
 # Groups of one rule, such as the steps of a canary. AWS has 5.
@@ -58,6 +62,8 @@ class Rule(Table):
     query: conditions.Query = Field(default={})
     source: conditions.Sources = ()
     port: conditions.Ports = ()
+    sni: tls.Snis = ()
+    alpn: tls.Alpns = ()
     forward: tuple[Forward, ...] = Field(default=(), min_length=1, max_length=_GROUPS)
     redirect: Redirect | None = None
     fixed_response: FixedResponse | None = Field(default=None, validate_default=True)

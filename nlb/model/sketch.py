@@ -12,10 +12,20 @@ from typing import Any, get_args
 from nlb.model import values
 from nlb.model.address import Address, DnsName
 from nlb.model.config import Admin, read_target
-from nlb.model.http import Protocol
+from nlb.model.protocols import Protocol
 from nlb.model.rule import STEP, read_forward
 
 Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A mistake, the path in the data that it is about, and the path of what it collides with."""
+
+    path: Path
+    message: str
+    other: Path | None = None
+    at_key: bool = False  # the key is the mistake, not its value
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +46,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupName:
-    """A group that something forwards to, and the path of what says so."""
+class Word:
+    """A word that is asked for, such as the name of a group, and the path of what says so."""
 
     text: str
     path: Path
@@ -45,16 +55,19 @@ class GroupName:
 
 @dataclass(frozen=True, slots=True)
 class RuleSketch:
+    """`keys` are those that are written, whatever they say."""
+
     path: Path
+    keys: frozenset[str]
     name: Name | None
     priority: int | None  # as it is written, or what the place in the file makes of it; None when it cannot be read
-    groups: list[GroupName]
+    groups: list[Word]
     ports: list[tuple[int, Path]]
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerSketch:
-    """`protocol` is None where it is no word of ours; so it is in a group."""
+    """`protocol` is None where it is no word of ours; so it is in a group. `shield` are the keys of its table."""
 
     path: Path
     name: Name | None
@@ -63,6 +76,8 @@ class ListenerSketch:
     is_group_given: bool
     protocol: str | None
     rules: list[RuleSketch]
+    alpn: list[Word]
+    shield: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,7 @@ class TargetSketch:
     path: Path
     name: Name
     address: Address | DnsName
+    has_proxy_header: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,7 @@ class GroupSketch:
     name: Name | None
     targets: list[TargetSketch]
     protocol: str | None
+    alpn: list[Word]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +118,21 @@ def sketch(data: dict[str, Any]) -> Sketch:
     )
 
 
+def asked_by(listener: ListenerSketch) -> Iterator[Word]:
+    """The groups that a listener names."""
+    if listener.group is not None:
+        yield Word(listener.group, (*listener.path, "target_group"))
+    for rule in listener.rules:
+        yield from rule.groups
+
+
+def in_front(listener: ListenerSketch, seen: Sketch) -> Iterator[Word]:
+    """The groups that it forwards to: also the only one there is, where it names none."""
+    if not listener.is_group_given and len(seen.groups) == 1 and (only := seen.groups[0].name):
+        yield Word(only.text, listener.path)
+    yield from asked_by(listener)
+
+
 def _tables(data: dict[str, Any], key: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     items = data.get(key)
     for number, item in enumerate(items if isinstance(items, list) else []):
@@ -116,16 +148,27 @@ def _listener(path: Path, table: dict[str, Any]) -> ListenerSketch:
     asked = table.get("target_group")
     group = asked if isinstance(asked, str) else None
     rules = list(_rules(path, table))
-    return ListenerSketch(path, name, binds, group, "target_group" in table, _protocol(table), rules)
+    shield = table.get("shield")
+    keys = frozenset(shield) if isinstance(shield, dict) else frozenset[str]()
+    alpn = list(_alpn((*path, "tls", "alpn"), table.get("tls")))
+    return ListenerSketch(path, name, binds, group, "target_group" in table, _protocol(table), rules, alpn, keys)
 
 
 def _group(path: Path, table: dict[str, Any]) -> GroupSketch:
-    return GroupSketch(path, _name(path, table), list(_targets(path, table)), _protocol(table))
+    alpn = list(_alpn((*path, "target_tls", "alpn"), table.get("target_tls")))
+    return GroupSketch(path, _name(path, table), list(_targets(path, table)), _protocol(table), alpn)
 
 
 def _protocol(table: dict[str, Any]) -> str | None:
     given = table.get("protocol", "tcp")
     return given if given in get_args(Protocol) else None
+
+
+def _alpn(path: Path, table: object) -> Iterator[Word]:
+    given = table.get("alpn", []) if isinstance(table, dict) else []
+    for number, name in enumerate(given if isinstance(given, list) else [given]):
+        if isinstance(name, str):
+            yield Word(name, (*path, number))
 
 
 def _rules(path: Path, listener: dict[str, Any]) -> Iterator[RuleSketch]:
@@ -139,9 +182,8 @@ def _rules(path: Path, listener: dict[str, Any]) -> Iterator[RuleSketch]:
         name = _name(where, table)
         if "name" not in table:
             name = Name(str(number), where, is_default=True)
-        yield RuleSketch(
-            where, name, priority or None, list(_forwards((*where, "forward"), table)), list(_ports(where, table))
-        )
+        groups, ports = list(_forwards((*where, "forward"), table)), list(_ports(where, table))
+        yield RuleSketch(where, frozenset(table), name, priority or None, groups, ports)
 
 
 def _priority(rule: dict[str, Any], place: int) -> int:
@@ -150,11 +192,11 @@ def _priority(rule: dict[str, Any], place: int) -> int:
     return given if values.is_whole(given) else 0
 
 
-def _forwards(path: Path, rule: dict[str, Any]) -> Iterator[GroupName]:
+def _forwards(path: Path, rule: dict[str, Any]) -> Iterator[Word]:
     items = read_forward(rule["forward"]) if "forward" in rule else []
     for number, item in enumerate(items):
         if isinstance(item, dict) and isinstance(group := item.get("target_group"), str):
-            yield GroupName(group, (*path, number, "target_group"))
+            yield Word(group, (*path, number, "target_group"))
 
 
 def _ports(path: Path, rule: dict[str, Any]) -> Iterator[tuple[int, Path]]:
@@ -190,7 +232,8 @@ def _targets(path: Path, group: dict[str, Any]) -> Iterator[TargetSketch]:
         if not isinstance(table, dict) or not isinstance(address := table.get("address"), Address | DnsName):
             continue
         where = (*path, "targets", number)
-        yield TargetSketch(where, _name(where, table) or Name(str(address), where, is_default=True), address)
+        name = _name(where, table) or Name(str(address), where, is_default=True)
+        yield TargetSketch(where, name, address, table.get("proxy_protocol") in ("v1", "v2"))
 
 
 def _web(admin: dict[str, Any]) -> Place | None:

@@ -126,7 +126,7 @@ class Channel:
         self._unsent.clear()
 
 
-def memfd(name: str, body: bytes) -> int:
+def memfd(name: str, body: bytes | bytearray) -> int:
     """A descriptor of anonymous memory that holds `body`, to be sent along."""
     fd = os.memfd_create(name)
     view = memoryview(body)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 import stat
 import struct
 from contextlib import ExitStack, suppress
+from typing import Any, Protocol
 
 from nlb.errors import StartError
 from nlb.model.address import Address
 
-# What a non-blocking call raises when it cannot go on now. A tuple, for `except WOULD_BLOCK`.
-WOULD_BLOCK = (BlockingIOError, InterruptedError)
+# What a non-blocking call raises when it cannot go on now, with TLS on the socket or without. A tuple, for
+# `except WOULD_BLOCK`.
+WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 # Connections that the kernel holds for us while a worker is busy; the kernel caps it at net.core.somaxconn.
 BACKLOG = 4096
@@ -29,6 +32,15 @@ _IPV6_TRANSPARENT = 75
 _LINGER_RESET = struct.pack("ii", 1, 0)
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+
+
+class HasOptions(Protocol):
+    """A socket, or what stands in for one."""
+
+    def getsockopt(self, level: int, option: int, /) -> int: ...
+
+    def setsockopt(self, level: int, option: int, value: Any, /) -> None: ...
+
 
 # errno of a failed connect -> cause. Everything else is "unreachable": the network's own ways of saying no.
 _CONNECT_CAUSES = {
@@ -107,13 +119,18 @@ def tune_listener(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def reset_on_close(sock: socket.socket) -> None:
+def reset_on_close(sock: HasOptions) -> None:
     """Make `close` send a reset instead of an orderly end, and drop what was not sent yet."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
 
 
-def error_of(sock: socket.socket) -> int:
+def wait_for_more(sock: socket.socket, seen: int) -> None:
+    """Be readable when there is more than `seen` bytes, which were looked at and left where they are."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, seen + 1)
+
+
+def error_of(sock: HasOptions) -> int:
     """The pending errno of a socket, 0 for none; asking clears it."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from nlb.http1.desync import CLASS_OF
+from nlb.model.protocols import HTTP
 from nlb.observe.counters import DURATION, LAG, LATENCY
 
 Facts = dict[str, Any]
@@ -42,10 +43,13 @@ class SnapshotCollector(Collector):
         snapshot = self._snapshot
         yield from _daemon(snapshot)
         yield from _listeners(snapshot["listeners"])
-        yield from _requests([row for row in snapshot["listeners"] if row["protocol"] == "http"])
+        yield from _shield(snapshot)
+        yield from _requests([row for row in snapshot["listeners"] if row["protocol"] in HTTP])
         yield from _groups(snapshot["groups"])
-        yield from _groups_of_requests([row for row in snapshot["groups"] if row["protocol"] == "http"])
+        yield from _groups_of_requests([row for row in snapshot["groups"] if row["protocol"] in HTTP])
         yield from _targets([target for group in snapshot["groups"] for target in group["targets"]])
+        yield from _certificates(snapshot["certificates"])
+        yield from _handshakes(snapshot["listeners"])
         yield from _workers(snapshot["workers"])
         yield from self._processes()
 
@@ -120,6 +124,22 @@ def _listeners(listeners: list[Facts]) -> Iterator[Metric]:
         _fill(durations, row["name"], row["durations"], DURATION)
     yield ended
     yield durations
+
+
+def _shield(snapshot: Facts) -> Iterator[Metric]:
+    for name, told, key in (
+        ("nlb_shield_refused", "Connections and requests that the shield refused.", "refused"),
+        ("nlb_shield_monitored", "Those that it would have refused, were its mode not monitor.", "monitored"),
+    ):
+        family = _counter(name, told, "listener", "reason")
+        for row in snapshot["listeners"]:
+            for reason, count in row[key].items():
+                family.add_metric([row["name"], reason], count)
+        yield family
+    blocks = _gauge("nlb_blocks", "Networks that are blocked, by an operator or for offences.", "by")
+    for by, count in snapshot["blocks"].items():
+        blocks.add_metric([by], count)
+    yield blocks
 
 
 def _requests(listeners: list[Facts]) -> Iterator[Metric]:
@@ -221,6 +241,27 @@ def _targets(targets: list[Facts]) -> Iterator[Metric]:
         for result, count in row["probes"].items():
             probes.add_metric([*labels, result], count)
     yield from (up, admin, probes)
+
+
+def _certificates(certificates: list[Facts]) -> Iterator[Metric]:
+    """By the first name; of several with the same one, such as an RSA and an ECDSA one, that which ends first."""
+    told = "When a certificate that is shown ends, in unix seconds."
+    family = _gauge("nlb_tls_certificate_not_after_timestamp_seconds", told, "listener", "name")
+    ends: dict[tuple[str, str], float] = {}
+    for row in certificates:
+        key = row["listener"], next(iter(row["names"]), row["file"])
+        ends[key] = min(row["not_after"], ends.get(key, row["not_after"]))
+    for labels, moment in ends.items():
+        family.add_metric(labels, moment)
+    yield family
+
+
+def _handshakes(listeners: list[Facts]) -> Iterator[Metric]:
+    family = _counter("nlb_tls_handshakes", "TLS handshakes with clients that succeeded.", "listener", "kind")
+    for row in listeners:
+        for kind, count in (row["handshakes"] or {}).items():
+            family.add_metric([row["name"], kind], count)
+    yield family
 
 
 def _workers(workers: list[Facts]) -> Iterator[Metric]:

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from nlb.errors import OUTCOMES
 from nlb.http1.desync import CLASS_OF
 from nlb.model.limits import GROUPS, LISTENERS, ROUTES, TARGETS
+from nlb.shield.words import REASONS
 
 WORD = 8  # bytes
 
@@ -50,7 +51,11 @@ DURATIONS = 4
 OUTCOME = DURATIONS + _histogram_words(DURATION)
 EXCHANGE_OUTCOME = OUTCOME + len(OUTCOMES)  # of http: how each exchange ended, beside how its session did
 DESYNC = EXCHANGE_OUTCOME + len(OUTCOMES)  # requests by the reason of their desync class
-LISTENER_WORDS = DESYNC + len(CLASS_OF)
+SHIELD = DESYNC + len(CLASS_OF)  # connections and requests that the shield refused, by its word
+MONITORED = SHIELD + len(REASONS)  # and those that it would have refused, were its mode not monitor
+TLS_FULL = MONITORED + len(REASONS)  # handshakes with a new session
+TLS_RESUMED = TLS_FULL + 1  # and with one that was known
+LISTENER_WORDS = TLS_RESUMED + 1
 
 # Words of a group.
 CONNECT_TIMES = 0
@@ -90,6 +95,8 @@ ROW_WORDS = _ROUTES_AT + ROUTES * ROUTE_WORDS
 OUTCOME_WORD = {outcome: OUTCOME + position for position, outcome in enumerate(OUTCOMES)}
 EXCHANGE_OUTCOME_WORD = {outcome: EXCHANGE_OUTCOME + position for position, outcome in enumerate(OUTCOMES)}
 DESYNC_WORD = {reason: DESYNC + position for position, reason in enumerate(CLASS_OF)}
+SHIELD_WORD = {reason: SHIELD + position for position, reason in enumerate(REASONS)}
+MONITORED_WORD = {reason: MONITORED + position for position, reason in enumerate(REASONS)}
 
 Words = memoryview  # of format "Q": unsigned 64-bit words
 

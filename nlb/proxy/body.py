@@ -11,11 +11,11 @@ anew), or with the connection. So a direction holds at most one read, as in pipe
 from __future__ import annotations
 
 import os
-import socket
 from typing import Protocol
 
 from nlb.http1.framing import CHUNKED, UNTIL_CLOSE, BadChunk, Dechunker, chunk, last_chunk
 from nlb.net.sockets import WOULD_BLOCK
+from nlb.net.tls import Connection
 from nlb.proxy.pipe import BULKY, COPY, KERNEL_PIPE, KernelPipes
 
 _SPLICE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
@@ -69,7 +69,7 @@ class Body:
     )
 
     def __init__(
-        self, ends: Ends, source: socket.socket, sink: socket.socket, length: int, reframes: bool, pipes: KernelPipes
+        self, ends: Ends, source: Connection, sink: Connection, length: int, reframes: bool, pipes: KernelPipes
     ) -> None:
         """`length` in bytes, CHUNKED or UNTIL_CLOSE. One that `reframes` gives the sink chunks, else plain bytes."""
         self.ends = ends
@@ -103,7 +103,7 @@ class Body:
         self._rest += rest
         self.held = len(self._rest)
 
-    def begin_again(self, sink: socket.socket, rest: bytes) -> None:
+    def begin_again(self, sink: Connection, rest: bytes) -> None:
         """Another sink was sent all that has come so far, but for `rest`, which it is to get first."""
         self.sink = sink
         self._rest = rest

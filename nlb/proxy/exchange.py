@@ -13,13 +13,14 @@ both connections are cut, the client must see it. A request that is not idempote
 
 from __future__ import annotations
 
+from math import ceil
 from random import getrandbits, random
 from time import time
 from typing import TYPE_CHECKING
 
 from nlb.balance.affinity import flow_key
 from nlb.balance.target import Target
-from nlb.http1.desync import PASS, REFUSE, verdict
+from nlb.http1.desync import CLASS_OF, PASS, REFUSE, verdict
 from nlb.http1.fields import options
 from nlb.http1.framing import CHUNKED, UNTIL_CLOSE
 from nlb.http1.head import BadHead, Request, Response, is_idempotent, parse_response
@@ -27,6 +28,7 @@ from nlb.http1.routes import FORWARD, Rule
 from nlb.http1.write import request_head, response_head
 from nlb.net.loop import READ
 from nlb.net.sockets import WOULD_BLOCK
+from nlb.net.tls import Connection
 from nlb.observe import counters
 from nlb.observe.counters import Words, observe
 from nlb.proxy.pipe import COPY
@@ -34,13 +36,19 @@ from nlb.proxy.seeker import Seeker
 from nlb.proxy.streams import Streams
 from nlb.proxy.tcp import TcpSession
 from nlb.proxy.upstream import Upstream
+from nlb.shield.requests import Refusal
+from nlb.shield.words import METHOD, REQUEST_RATE
 
 if TYPE_CHECKING:
+    from nlb.proxy.guard import Shield
     from nlb.proxy.http import HttpSession
 
 # What the client is answered when an exchange fails before its response began: by cause, else by phase.
 _STATUS_OF_CAUSE = {"timeout": 504, "slow_body": 408, "bad_chunk": 400, "no_port": 503, "descriptors": 503}
 _STATUS_OF_PHASE = {"request": 502, "pick": 503, "connect": 502, "response": 502}
+
+# Where an outcome has another word than the shield.
+_CAUSE_OF_WORD = {REQUEST_RATE: "rate"}
 
 # Interim responses (1xx) that a target may send before the response itself. Real ones send one or two.
 _MOST_INTERIM = 20
@@ -107,16 +115,23 @@ class Exchange(Seeker):
 
     def start(self) -> None:
         session, request, site = self.session, self.request, self.session.site
+        if request.special is not None:
+            self.client = session.peer.client(request)
         if request.reason:
             passes = verdict(site.desync, request.reason)
             session.count_desync(request.reason)
+            session.offended(self.client, CLASS_OF[request.reason])
             if passes == REFUSE:
                 return self.refuse(400, "desync", is_last=True)
             self.is_last |= passes != PASS
         if request.length > site.max_body >= 0:
+            session.offended(self.client, "bad_head")
             return self.refuse(413, "too_large", is_last=True)
-        if request.special is not None:
-            self.client = session.peer.client(request)
+        shield = self.listener.shield
+        if shield is not None:
+            refusal = shield.judge_request(request, self.client, session.peer)
+            if refusal is not None:
+                return self._turn_away(refusal, shield)
         rule = self.rule = site.routes.find(request, session.port, self.client)
         if rule.kind != FORWARD:
             self.is_last |= not request.minor or self.listener.is_leaving
@@ -131,6 +146,15 @@ class Exchange(Seeker):
         self.phase = "pick"
         return self.begin()
 
+    def _turn_away(self, refusal: Refusal, shield: Shield) -> None:
+        extra = b""
+        if refusal.word == METHOD:
+            extra = b"Allow: %b\r\n" % shield.methods.encode()
+        elif refusal.wait:
+            extra = b"Retry-After: %d\r\n" % ceil(refusal.wait)
+        is_last = shield.has_blocked(self.session.peer.address)  # since its connection was let in
+        self.refuse(refusal.status, _CAUSE_OF_WORD.get(refusal.word, refusal.word), is_last, extra)
+
     def preferred(self) -> Target | None:
         """Whom a cookie of the client names."""
         if self.tried:
@@ -143,6 +167,10 @@ class Exchange(Seeker):
 
     def waits(self) -> None:
         self.session.stand_by()
+
+    @property
+    def client_socket(self) -> Connection:
+        return self.session.client
 
     @property
     def tunnel_timeout(self) -> float:
@@ -236,6 +264,9 @@ class Exchange(Seeker):
             self.id = getrandbits(128)
         edit = self.group.request_edit
         fields = request.fields if edit is None else edit.apply(request.fields)
+        identity = self.session.identity
+        if identity is not None:
+            fields = identity.apply(fields)
         return request_head(request, fields, self.session.peer.lines(request, self.id))
 
     def _body(self, upstream: Upstream) -> bytes | None:
@@ -353,7 +384,10 @@ class Exchange(Seeker):
         edit = self.group.response_edit
         fields = response.fields if edit is None else edit.apply(response.fields)
         sticky = self.group.sticky
-        extra = b"" if sticky is None else sticky.set(self.request, response, self.served, time())  # type: ignore[arg-type]
+        extra = b""
+        if sticky is not None:
+            is_secret = self.session.site.protocol == "https"
+            extra = sticky.set(self.request, response, self.served, time(), is_secret)  # type: ignore[arg-type]
         head = response_head(response, fields, extra, minor, self.is_last)
         whole = len(data) - response.size
         if 0 <= length <= whole:
@@ -440,8 +474,9 @@ class Exchange(Seeker):
             return self.session.close(cause)
         return self.refuse(0, cause)
 
-    def refuse(self, status: int, cause: str, is_last: bool = False) -> None:
-        """Answer for the target, which cannot; 0 is the status that fits the cause or the phase."""
+    def refuse(self, status: int, cause: str, is_last: bool = False, extra: bytes = b"") -> None:
+        """Answer for the target, which cannot; 0 is the status that fits the cause or the phase. `extra` are lines of
+        the answer's head."""
         self.status = status or _STATUS_OF_CAUSE.get(cause) or _STATUS_OF_PHASE[self.phase]
         streams = self.streams
         self.is_last |= not self.request.minor or self.listener.is_leaving
@@ -451,7 +486,7 @@ class Exchange(Seeker):
             streams.leave(self.upstream)
         self.leave_target()
         outcome = f"{self.phase}/{cause}"
-        self._answer(self.session.site.error(self.status, self.request, outcome, self.is_last), cause)
+        self._answer(self.session.site.error(self.status, self.request, outcome, self.is_last, extra), cause)
 
     def _answer(self, data: bytes, cause: str) -> None:
         """With words of our own; then the exchange ends with this cause."""

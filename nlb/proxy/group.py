@@ -19,6 +19,7 @@ from nlb.http1.sticky import Sticky
 from nlb.model.address import Address
 from nlb.net.loop import Deadline, Loop, Owner
 from nlb.net.sockets import dial
+from nlb.net.tls_client import ClientContext
 from nlb.observe.counters import POLICY_FAILURES, POOL_HITS, POOL_MISSES, Words
 from nlb.proxy.queue import Queue
 from nlb.proxy.sources import Sources, sources
@@ -63,6 +64,11 @@ class WorkerGroup:
         self.sources: Sources | None = None  # where connections come from; None is the kernel's choice
         self.parked: list[Seeker] = []
         self.queue = Queue(self, loop, owner, words, everywhere)
+        # What targets want before all else; `greets` is whether they want anything.
+        self.greets = False
+        self.proxy_protocol = ""
+        self.tls: ClientContext | None = None
+        self.tls_name = ""  # whose certificate it must be; "" is the target's own name or address
         # What only exchanges ask for.
         self.is_http = False
         self.pool = Pool(loop, owner)
@@ -89,9 +95,17 @@ class WorkerGroup:
         self.sources = sources(spec["source"], spec["transparent"])
         self.queue.size = spec["queue"]
         self.queue.timeout = spec["queue_timeout"]
+        self._load_greeting(spec)
         self.is_http = spec["http"] is not None
         if self.is_http:
             self._load_http(spec["http"], targets)
+
+    def _load_greeting(self, spec: dict[str, Any]) -> None:
+        self.proxy_protocol = spec.get("proxy_protocol", "")
+        tls = spec.get("tls")
+        self.tls = ClientContext(tls["verify"], tls["ca"], tls["alpn"]) if tls else None
+        self.tls_name = tls["server_name"] if tls else ""
+        self.greets = bool(self.proxy_protocol or tls)
 
     def _load_http(self, spec: dict[str, Any], targets: list[Target]) -> None:
         self.pool.size = spec["pool_size"]

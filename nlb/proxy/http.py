@@ -11,19 +11,24 @@ The state is the handler that the loop calls next. Whatever happens, a session e
 from __future__ import annotations
 
 import socket
+from ssl import SSLEOFError
 from typing import TYPE_CHECKING, Any
 
 from nlb.balance.target import Target
+from nlb.http1.desync import CLASS_OF
 from nlb.http1.facts import no_request
 from nlb.http1.head import BadHead, parse_request
 from nlb.net.loop import BROKEN, READ, WRITE, Watch
 from nlb.net.sockets import WOULD_BLOCK, reset_on_close
+from nlb.net.tls import Connection
 from nlb.observe import counters
 from nlb.observe.counters import DESYNC_WORD
 from nlb.proxy.exchange import Exchange
+from nlb.proxy.guard import blamed
 from nlb.proxy.pipe import COPY
 
 if TYPE_CHECKING:
+    from nlb.http1.edits import HeaderEdit
     from nlb.http1.forwarded import Peer
     from nlb.proxy.listener import Listener
     from nlb.proxy.site import Site
@@ -38,6 +43,12 @@ IN_A_ROW = 16
 # Seconds for a client to read our last answer while it still sends: closed at once, the kernel would send a reset,
 # and what it has not read yet would be lost.
 LINGER = 2.0
+
+# Seconds without a request after which a client whose listener takes no more of them is parted from.
+GRACE = 1.0
+
+# What some clients send behind the body of a POST. It is skipped (RFC 9112 2.2): nobody waits for what follows it.
+_EMPTY_LINE = b"\r\n"
 
 # Endings of exchanges that are no trouble.
 _IN_ORDER = ("data/done", "request/redirect", "request/fixed_response")
@@ -58,6 +69,7 @@ class HttpSession:
         "exchange",
         "exchanges",
         "head_began",
+        "identity",
         "is_deaf",
         "is_ended",
         "is_serving",
@@ -73,7 +85,7 @@ class HttpSession:
         "site",
     )
 
-    def __init__(self, listener: Listener, client: socket.socket, address: Any, port: int) -> None:
+    def __init__(self, listener: Listener, client: Connection, address: Any, port: int) -> None:
         """`address` is what accept said; `port` is the one of ours that the client connected to."""
         self.listener = listener
         self.site: Site = listener.site  # type: ignore[assignment]
@@ -83,12 +95,13 @@ class HttpSession:
         self.port = port
         self.peer: Peer = self.site.forwarding.peer(address[0] if isinstance(address, tuple) else "", port)
         self.outcome = ""
+        self.identity: HeaderEdit | None = None  # what targets learn of the client's certificate
         self.began = self.active_at = self.head_began = listener.loop.now
         self.exchange: Exchange | None = None
         self.exchanges = 0
         self.last = ""  # how the last exchange ended
         self.buffer = b""  # what the client sent and nobody has read yet
-        self.scanned = 0  # bytes of the buffer in which no end of a head was found
+        self.scanned = 0  # bytes of the buffer in which no end of a head was found; 0 where none has begun
         self.is_deaf = False  # the client is not to be read now
         self.is_ended = False  # the client sent all that it ever will
         self.is_serving = False
@@ -121,15 +134,15 @@ class HttpSession:
             data = self.client.recv(COPY)
         except WOULD_BLOCK:
             return
+        except SSLEOFError:
+            data = b""  # it left without a goodbye, as many clients do; between requests nothing is cut by that
         except OSError:
             return self.close("client_reset")
         if not data:
-            return self.close("client_closed" if self.buffer or not self.exchanges else "done")
-        if self.buffer:
-            self.buffer += data
-        else:
-            self.buffer = data
+            return self.close("client_closed" if self.scanned or not self.exchanges else "done")
+        if not self.scanned:
             self.head_began = self.listener.loop.now
+        self.buffer = self.buffer + data if self.buffer else data
         return self._serve()
 
     def _serve(self) -> None:
@@ -146,7 +159,8 @@ class HttpSession:
                 self.is_serving = False
                 return self._refuse(bad.status, bad.reason)
             if request is None:
-                self.scanned = len(data)
+                if data != _EMPTY_LINE:
+                    self.scanned = len(data)
                 break
             self.scanned = 0
             self.buffer = data[request.size :] if len(data) != request.size else b""
@@ -191,6 +205,7 @@ class HttpSession:
         self.exchange = Exchange(self, no_request(), self.head_began)
         self.exchange.reason = reason
         cause = "timeout" if status == 408 else "too_large" if status in (414, 431) else "bad_head"
+        self.offended(self.peer.address, *(("timeout",) if status == 408 else (CLASS_OF.get(reason, ""), "bad_head")))
         self.exchange.refuse(status, cause, is_last=True)
 
     # --- while an exchange is under way
@@ -281,9 +296,18 @@ class HttpSession:
         return "data/done" if self.last in _IN_ORDER else self.last
 
     def retire(self) -> None:
-        """The listener takes no more requests: end between two of them, now or after the present one."""
-        if self.exchange is None and not (self.linger_until or self.buffer):
+        """The listener takes no more requests: end between two of them, now or after the present one. A client that was
+        heard a moment ago may have its next request on the way, and a new one its first: it is answered, as the last.
+        """
+        if not self._is_idle or self.listener.loop.now - self.active_at < GRACE:
+            return
+        self.reading(READ)  # what has come by now is served
+        if self._is_idle and not self.outcome:
             self.close("done" if self.exchanges else "shutdown")
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.exchange is None and not self.linger_until and self.buffer in (b"", _EMPTY_LINE)
 
     def expel(self, cause: str) -> None:
         """The target of the exchange is to be left."""
@@ -319,8 +343,6 @@ class HttpSession:
         """An exchange became a tunnel, which is a session like that of a tcp listener: it goes on in our place."""
         self.outcome = "data/done"
         self.publish()
-        tunnel.client_watch = self.client_watch
-        self.client_watch.owner = tunnel
         self.listener.replaced(self, tunnel)
 
     # --- once in a while
@@ -349,6 +371,12 @@ class HttpSession:
         words[counters.RECEIVED] += received - self.counted_received
         words[counters.SENT] += sent - self.counted_sent
         self.counted_received, self.counted_sent = received, sent
+
+    def offended(self, client: str, *offences: str) -> None:
+        """It did what may get a source blocked."""
+        shield = self.listener.shield
+        if shield is not None:
+            shield.offended(blamed(client, self.peer), *offences)
 
     def count_desync(self, reason: str) -> None:
         if reason and reason in DESYNC_WORD:

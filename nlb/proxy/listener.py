@@ -6,11 +6,12 @@ import errno
 import socket
 from collections.abc import Callable, Collection
 from time import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nlb.balance.target import Target
 from nlb.net.loop import READ, Loop, Watch
 from nlb.net.sockets import BACKLOG, WOULD_BLOCK, reset_on_close
+from nlb.net.tls import Connection, ServerContext, TlsSocket
 from nlb.observe import counters
 from nlb.observe.access import REQUEST, SESSION
 from nlb.observe.counters import ACCEPTED, ACTIVE, EXCHANGE_OUTCOME_WORD, OUTCOME_WORD, Words, observe
@@ -18,10 +19,16 @@ from nlb.observe.log import Log
 from nlb.proxy import accounts
 from nlb.proxy.exchange import Exchange
 from nlb.proxy.group import WorkerGroup
+from nlb.proxy.guard import Shield, accepted
 from nlb.proxy.http import HttpSession
+from nlb.proxy.introduction import identity_of
 from nlb.proxy.pipe import KernelPipes
+from nlb.proxy.preface import HelloRule, Preface
 from nlb.proxy.site import Site
 from nlb.proxy.tcp import TcpSession
+from nlb.shield.cidr import Networks
+from nlb.shield.sources import NOBODY, Source
+from nlb.shield.words import BLOCKED, DENIED, LIMIT, RATE, SOURCE_LIMIT
 
 # Accepted per wake-up: enough to amortise the wake-up, few enough that sessions do not wait.
 BURST = 32
@@ -32,10 +39,13 @@ PAUSE = 0.1
 # Seconds without a pause after which a shortage is over. While it lasts, every session that ends makes room for one.
 CALM = 1.0
 
+# Why a connection was reset at once -> the word that counts it.
+_TURNED_AWAY = {word: OUTCOME_WORD[f"accept/{word}"] for word in (DENIED, BLOCKED, LIMIT, SOURCE_LIMIT, RATE)}
+
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Report = Callable[[str, str], None]  # level, text
-Session = TcpSession | HttpSession
+Session = TcpSession | HttpSession | Preface
 
 
 class Listener:
@@ -63,6 +73,14 @@ class Listener:
         self.sessions = sessions
         self.report_bug = report_bug
         self.site: Site | None = None  # of http; None is tcp
+        # What clients have to say before all else; None and () where nothing is wanted.
+        self.tls: ServerContext | None = None
+        self.asks_identity = False  # for a certificate of the client's
+        self.proxies: Networks | None = None  # whose PROXY header is wanted, and believed
+        self.hellos: tuple[HelloRule, ...] = ()
+        self.proxy_header_timeout = self.handshake_timeout = 0.0
+        self.shield: Shield | None = None  # while it has something to ask or to count
+        self._entered: dict[Session, tuple[Shield, int]] = {}  # whom it counts, until they leave
         self.idle_timeout = 0.0
         self.max_connections = 0
         self._everywhere = everywhere
@@ -144,26 +162,82 @@ class Listener:
             self._report("info", f"listener {self.name}: accepting again")
         words = self.words
         words[ACCEPTED] += 1
-        if sum([row[ACTIVE] for row in self._everywhere]) >= self.max_connections:
-            words[OUTCOME_WORD["accept/limit"]] += 1
+        shield, source, word = self.shield, NOBODY, ""
+        if shield is not None:
+            source = accepted(address)
+            word = shield.judge(source) if self.proxies is None else shield.judge_proxy(source)
+        if word or sum([row[ACTIVE] for row in self._everywhere]) >= self.max_connections:
+            words[_TURNED_AWAY[word or LIMIT]] += 1
             reset_on_close(client)
             client.close()
             return True
         client.setblocking(False)
         words[ACTIVE] += 1
         session: Session
-        if self.site is None:
-            session = TcpSession(self, client, address)
+        if self.tls is not None or self.proxies is not None or self.hellos:
+            session = Preface(self, client, address, acceptor.port)
         else:
-            session = HttpSession(self, client, address, acceptor.port)
+            session = self._session(client, address, acceptor.port)
         self.sessions[session] = None
+        if shield is not None and self.proxies is None:
+            self._enter(session, shield, source)
         session.begin()
         return True
+
+    def judge_client(self, session: Session, address: Any) -> str:
+        """Of whom a trusted proxy told, after its header: the word that refuses, or "" and the session counts as one of
+        the client's. `address` is as accept would have said it."""
+        shield = self.shield
+        if shield is None:
+            return ""
+        source = accepted(address)
+        word = shield.judge_client(source)
+        if not word:
+            self._enter(session, shield, source)
+        return word
+
+    def offended(self, address: Any, offence: str) -> None:
+        """A client did what may get it blocked: a word of shield/offences.py."""
+        if self.shield is not None:
+            self.shield.offended(accepted(address), offence)
+
+    def _enter(self, session: Session, shield: Shield, source: Source) -> None:
+        ticket = shield.enter(source)
+        if ticket is not None:
+            self._entered[session] = shield, ticket
+
+    def _leave_shield(self, session: Session) -> None:
+        shield, ticket = self._entered.pop(session, (None, 0))
+        if shield is not None:
+            shield.leave(ticket)
+
+    def _session(self, client: Connection, address: Any, port: int) -> TcpSession | HttpSession:
+        if self.site is None:
+            return TcpSession(self, client, address)
+        return HttpSession(self, client, address, port)
+
+    def prefaced(self, preface: Preface) -> None:
+        """A client has said what it had to: its session begins."""
+        session = self._session(preface.tls or preface.client, preface.address, preface.port)
+        session.began = preface.began
+        if isinstance(session, HttpSession):
+            if self.asks_identity and preface.tls is not None:
+                session.identity = identity_of(preface.tls)
+        elif preface.group is not None:
+            session.group = preface.group
+        self.replaced(preface, session)
+        session.begin()
+
+    def shook_hands(self, tls: TlsSocket) -> None:
+        """Count a TLS handshake."""
+        self.words[counters.TLS_RESUMED if tls.is_resumed else counters.TLS_FULL] += 1
 
     def ended(self, session: Session, target: Target | None = None) -> None:
         """Count a session that closed; `target` is the last it had."""
         words = self.words
         del self.sessions[session]
+        if self._entered:
+            self._leave_shield(session)
         words[ACTIVE] -= 1
         words[OUTCOME_WORD[session.outcome]] += 1
         observe(words, counters.DURATIONS, counters.DURATION, self.loop.now - session.began)
@@ -188,6 +262,8 @@ class Listener:
         """A session goes on as another."""
         del self.sessions[session]
         self.sessions[successor] = None
+        if session in self._entered:
+            self._entered[successor] = self._entered.pop(session)
 
     def crashed(self, error: Exception) -> None:
         self.words[OUTCOME_WORD["accept/bug"]] += 1

@@ -16,6 +16,7 @@ import socket
 from typing import Protocol
 
 from nlb.net.sockets import WOULD_BLOCK
+from nlb.net.tls import Connection
 
 COPY = 65536  # bytes per read; larger does not help short messages, and bulk goes by splice anyway
 BULKY = 4  # full reads in a row before bytes go by splice
@@ -69,12 +70,22 @@ class KernelPipes:
             os.close(ends[1])
 
 
+class NoKernelPipes(KernelPipes):
+    """For sockets whose bytes are not the kernel's to move: there is TLS on them."""
+
+    def take(self) -> None:
+        return None
+
+
+NO_KERNEL_PIPES = NoKernelPipes()
+
+
 class Pipe:
     """One direction. `moved` counts the bytes that the sink took."""
 
     __slots__ = ("_kernel", "_rest", "_streak", "done", "ends", "held", "moved", "pipes", "pump", "sink", "source")
 
-    def __init__(self, ends: Ends, source: socket.socket, sink: socket.socket, pipes: KernelPipes) -> None:
+    def __init__(self, ends: Ends, source: Connection, sink: Connection, pipes: KernelPipes) -> None:
         self.ends = ends
         self.source = source
         self.sink = sink
@@ -147,6 +158,8 @@ class Pipe:
 
     def flush(self) -> None:
         """The sink has room: send what is held."""
+        if self.done:
+            return self._part()
         try:
             if self._kernel:
                 sent = os.splice(self._kernel[0], self.sink.fileno(), self.held, flags=_SPLICE)
@@ -180,8 +193,16 @@ class Pipe:
         self.done = True
         if self.ends.over():
             return  # closing tells the sink as well, and costs no call more
+        return self._part()
+
+    def _part(self) -> None:
+        """Tell the sink. With TLS on it that takes room for a word of goodbye: without it, `held` asks for a call when
+        there is some."""
         try:
             self.sink.shutdown(socket.SHUT_WR)
+            self.held = 0
+        except WOULD_BLOCK:
+            self.held = 1
         except OSError:
             return self.ends.sink_broke(self)
         return self.ends.rewire()

@@ -11,14 +11,17 @@ HTTP session for every exchange.
 from __future__ import annotations
 
 import errno
-import socket
+from ssl import SSLWantWriteError
 from typing import TYPE_CHECKING, Any
 
 from nlb.balance.target import Target
-from nlb.net.loop import BROKEN, WRITE, Deadline, Watch
-from nlb.net.sockets import connect_cause, error_of
+from nlb.net.loop import BROKEN, READ, WRITE, Deadline, Watch
+from nlb.net.sockets import WOULD_BLOCK, connect_cause, error_of
+from nlb.net.tls import Connection, TlsSocket
 from nlb.observe import counters
 from nlb.observe.counters import ACTIVE
+from nlb.proxy.introduction import introduction
+from nlb.proxy.pipe import NO_KERNEL_PIPES, KernelPipes
 
 if TYPE_CHECKING:
     from nlb.proxy.group import WorkerGroup
@@ -56,7 +59,7 @@ class Seeker:
         self.outcome = ""
         self.tried: tuple[Target, ...] = ()
         self.target: Target | None = None
-        self.target_socket: socket.socket | None = None
+        self.target_socket: Connection | None = None
         self.target_watch: Watch | None = None
         self.deadline: Deadline | None = None
 
@@ -87,6 +90,10 @@ class Seeker:
 
     def waits(self) -> None:
         """The target is not there at once."""
+
+    @property
+    def client_socket(self) -> Connection:
+        raise NotImplementedError
 
     # --- choose
 
@@ -157,26 +164,83 @@ class Seeker:
         group = self.group
         try:
             if group.sources is None:
-                self.target_socket, error = group.dial(target.address)
+                sock, error = group.dial(target.address)
             else:
-                self.target_socket, error = group.sources.dial(target.address, self.client_address)
+                sock, error = group.sources.dial(target.address, self.client_address)
         except OSError as refusal:
             return self.try_another(connect_cause(refusal.errno or 0))
+        self.target_socket = sock
         if not error:
-            return self.joined()
+            return self._connected()
         if error != errno.EINPROGRESS:
             return self.try_another(connect_cause(error))
         loop = self.listener.loop
-        self.target_watch = loop.watch(self.target_socket.fileno(), WRITE, self.connecting, self)
+        self.target_watch = loop.watch(sock.fileno(), WRITE, self.connecting, self)
         self.deadline = loop.call_at(loop.now + group.connect_timeout, self._late, self)
         return self.waits()
 
     def connecting(self, mask: int) -> None:
         if mask & BROKEN:
             return self.try_another(connect_cause(error_of(self.target_socket)))  # type: ignore[arg-type]
-        self.deadline.cancel()  # type: ignore[union-attr]
-        self.deadline = None
+        return self._connected()
+
+    def _connected(self) -> None:
+        if self.group.greets:
+            return self._greet()
+        if self.deadline:
+            self.deadline.cancel()
+            self.deadline = None
         return self.joined()
+
+    def _greet(self) -> None:
+        """What the target wants to hear before anything else: a PROXY header, a TLS handshake."""
+        group, target, sock = self.group, self.target, self.target_socket
+        assert target is not None
+        assert sock is not None
+        loop = self.listener.loop
+        try:
+            if group.proxy_protocol:
+                # Before anything else, TLS too. An empty socket buffer has room for it.
+                sock.send(introduction(group.proxy_protocol, self.client_address, self.client_socket))
+            if group.tls is None:
+                return self._greeted()
+            self.target_socket = group.tls.wrap(sock, group.tls_name or target.address.host)  # type: ignore[arg-type]
+        except OSError:
+            return self.try_another("tls" if group.tls is not None else "refused")
+        if self.target_watch is None:
+            self.target_watch = loop.watch(sock.fileno(), WRITE, self.shaking_hands, self)
+            self.waits()
+        else:
+            self.target_watch.handler = self.shaking_hands
+        if self.deadline is None:
+            self.deadline = loop.call_at(loop.now + group.connect_timeout, self._late, self)
+        return self.shaking_hands(WRITE)
+
+    def shaking_hands(self, mask: int) -> None:
+        tls, watch = self.target_socket, self.target_watch
+        assert isinstance(tls, TlsSocket)
+        assert watch is not None
+        try:
+            tls.handshake()
+        except SSLWantWriteError:
+            return watch.want(WRITE)
+        except WOULD_BLOCK:
+            return watch.want(READ)
+        except OSError as error:
+            return self.try_another("certificate" if "CERTIFICATE" in str(error) else "tls")
+        return self._greeted()
+
+    def _greeted(self) -> None:
+        if self.deadline:
+            self.deadline.cancel()
+            self.deadline = None
+        return self.joined()
+
+    @property
+    def pipes(self) -> KernelPipes:
+        """For bodies and pipes between client and target: the kernel cannot move what is encrypted here."""
+        is_secret = self.listener.tls is not None or self.group.tls is not None
+        return NO_KERNEL_PIPES if is_secret else self.listener.pipes
 
     def _late(self) -> None:
         self.deadline = None

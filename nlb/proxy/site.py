@@ -41,7 +41,7 @@ class Site:
     def __init__(self, spec: dict[str, Any], groups: Mapping[int, WorkerGroup], row: Row) -> None:
         """`spec` is the `http` of a listener as control tells it, with numbers of groups and routes. The rules here
         have the groups themselves, and the words in which routes are counted."""
-        self.protocol = "http"
+        self.protocol: str = spec.get("protocol", "http")
         self.desync: str = spec["desync"]
         self.header_timeout: float = spec["header_timeout"]
         self.tunnel_timeout: float = spec["tunnel_timeout"]
@@ -75,11 +75,12 @@ class Site:
         location = rule.location(request, self.protocol, request.host, port)
         return redirect(rule.status, location, close=close, head_only=head_only), "redirect"
 
-    def error(self, status: int, request: Request, outcome: str, close: bool) -> bytes:
-        """The reply to a request that no target answered."""
+    def error(self, status: int, request: Request, outcome: str, close: bool, extra: bytes = b"") -> bytes:
+        """The reply to a request that no target answered; `extra` are lines of its head."""
         body, content_type = self._pages.page(status, wants_html(request.fields))
-        extra = b"X-Nlb-Reason: %s\r\n" % outcome.encode() if self.reason_header else b""
-        if status == 405:
+        if self.reason_header:
+            extra += b"X-Nlb-Reason: %s\r\n" % outcome.encode()
+        if status == 405 and b"Allow:" not in extra:
             extra += _ALLOW
         head_only = request.method == _HEAD
         return reply(status, body, content_type, extra, close, head_only)

@@ -73,7 +73,7 @@ class Streams:
         """A body of this length or framing begins with `data`. Returns what the target shall get of it; None: it is
         wrong, and the exchange ended."""
         session = self._session
-        up = self._up = Body(self, session.client, upstream.sock, length, length == CHUNKED, session.listener.pipes)
+        up = self._up = Body(self, session.client, upstream.sock, length, length == CHUNKED, self._exchange.pipes)
         if session.site.max_body >= 0:
             up.most = session.site.max_body
         if not data:
@@ -91,13 +91,14 @@ class Streams:
         session = self._session
         up = self._up
         if up is None:
-            up = self._up = Body(self, session.client, upstream.sock, 0, False, session.listener.pipes)
+            up = self._up = Body(self, session.client, upstream.sock, 0, False, self._exchange.pipes)
         up.begin_again(upstream.sock, rest)
         self.rewire()
 
     def take_back(self, upstream: Upstream) -> None:
         """The request is here as a whole, and is to be sent anew."""
         self.settle(upstream)
+        self._is_torn = False
         if self._up is not None:
             self._up.abandon()
 
@@ -114,7 +115,7 @@ class Streams:
         session, exchange = self._session, self._exchange
         before = self._set_aside()
         reframes = exchange.request.minor > 0  # HTTP/1.0 knows no chunks
-        down = Body(self, upstream.sock, session.client, length, reframes, session.listener.pipes)
+        down = Body(self, upstream.sock, session.client, length, reframes, self._exchange.pipes)
         if data:
             try:
                 data = down.take(data)
@@ -130,7 +131,7 @@ class Streams:
         """The client has no room for these, which are the last, or an interim response."""
         session = self._session
         if self._down is None:
-            self._down = Body(self, session.client, session.client, 0, False, session.listener.pipes)
+            self._down = Body(self, session.client, session.client, 0, False, self._exchange.pipes)
         self._down.keep(rest)
         self.rewire()
 
@@ -243,6 +244,7 @@ class Streams:
         is_large = reason == "too_large"
         if not is_large:
             self._session.count_desync("bad_chunk")
+        self._session.offended(exchange.client, *(("bad_head",) if is_large else ("severe", "bad_head")))
         cause = "too_large" if is_large else "bad_chunk"
         if exchange.response is None:
             return exchange.refuse(413 if is_large else 400, cause, is_last=True)
@@ -304,14 +306,18 @@ class Streams:
         site = self._session.site
         if not site.min_body_rate:  # as slowly as it likes, but not never
             is_slow = now - self._marked_at >= self._session.listener.idle_timeout
-            return self._exchange.refuse(408, "slow_body", is_last=True) if is_slow else None
+            return self._too_slow() if is_slow else None
         span = now - self._paced_at
         if span < site.min_body_rate_after:
             return None
         if up.read - self._paced < site.min_body_rate * span:
-            return self._exchange.refuse(408, "slow_body", is_last=True)
+            return self._too_slow()
         self._paced, self._paced_at = up.read, now
         return None
+
+    def _too_slow(self) -> None:
+        self._session.offended(self._exchange.client, "timeout")
+        self._exchange.refuse(408, "slow_body", is_last=True)
 
     def leave(self, upstream: Upstream | None) -> None:
         """The target is left, and the request with it; what the client has no room for yet stays."""

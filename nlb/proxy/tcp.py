@@ -8,12 +8,12 @@ in `close(cause)`, which acts once.
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 from nlb.balance.affinity import flow_key
 from nlb.net.loop import BROKEN, READ, WRITE, Watch
 from nlb.net.sockets import error_of, reset_on_close
+from nlb.net.tls import Connection
 from nlb.observe import counters
 from nlb.observe.counters import observe
 from nlb.proxy.pipe import Pipe
@@ -41,7 +41,7 @@ class TcpSession(Seeker):
         "up",
     )
 
-    def __init__(self, listener: Listener, client: socket.socket, address: Any) -> None:
+    def __init__(self, listener: Listener, client: Connection, address: Any) -> None:
         """`address` is what accept said: (host, port, ...), or a string for a unix socket."""
         super().__init__(listener, listener.group, address, "pick")
         self.client = client
@@ -71,6 +71,10 @@ class TcpSession(Seeker):
             return self.choose_another(cause)
         return self.close(cause)
 
+    @property
+    def client_socket(self) -> Connection:
+        return self.client
+
     def key(self) -> bytes:
         address = self.client_address
         host, port = address[:2] if isinstance(address, tuple) else ("", 0)
@@ -87,7 +91,7 @@ class TcpSession(Seeker):
         self.connected_at = self.active_at = loop.now
         self.target.words[counters.CONNECTIONS] += 1  # type: ignore[index]
         observe(self.group.words, counters.CONNECT_TIMES, counters.LATENCY, loop.now - self.began)
-        pipes = self.listener.pipes
+        pipes = self.pipes
         self.up = Pipe(self, client, target_socket, pipes)
         self.down = Pipe(self, target_socket, client, pipes)
         self.down.pump = self.first_answer
@@ -104,7 +108,7 @@ class TcpSession(Seeker):
         self,
         exchange: Exchange,
         client_watch: Watch,
-        target_socket: socket.socket,
+        target_socket: Connection,
         target_watch: Watch,
         up: bytes,
         down: bytes,
@@ -119,7 +123,7 @@ class TcpSession(Seeker):
         self.target_socket = target_socket
         self.client_watch, self.target_watch = client_watch, target_watch
         client_watch.owner = target_watch.owner = self
-        pipes = self.listener.pipes
+        pipes = self.pipes
         self.up = Pipe(self, self.client, target_socket, pipes)
         self.down = Pipe(self, target_socket, self.client, pipes)
         self.up.owe(up)

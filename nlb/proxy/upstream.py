@@ -12,6 +12,7 @@ import socket
 from nlb.balance.target import Target
 from nlb.net.loop import READ, Loop, Owner, Watch
 from nlb.net.sockets import WOULD_BLOCK
+from nlb.net.tls import Connection, TlsSocket
 from nlb.observe import counters
 
 
@@ -21,7 +22,7 @@ class Upstream:
 
     __slots__ = ("idle_since", "is_used", "pool", "received", "sent", "sock", "target", "watch")
 
-    def __init__(self, pool: Pool, target: Target, sock: socket.socket, watch: Watch) -> None:
+    def __init__(self, pool: Pool, target: Target, sock: Connection, watch: Watch) -> None:
         self.pool = pool
         self.target = target
         self.sock = sock
@@ -50,7 +51,7 @@ class Pool:
     def __len__(self) -> int:
         return sum(map(len, self._idle.values()))
 
-    def adopt(self, target: Target, sock: socket.socket, watch: Watch) -> Upstream:
+    def adopt(self, target: Target, sock: Connection, watch: Watch) -> Upstream:
         """A connection that was just made, lent to whoever made it."""
         upstream = Upstream(self, target, sock, watch)
         self._all[upstream] = None
@@ -125,10 +126,11 @@ class Pool:
         self._loop.close_later(upstream.sock)
 
 
-def _is_open(sock: socket.socket) -> bool:
+def _is_open(sock: Connection) -> bool:
     """Neither closed by the target nor with bytes of it, which nobody asked for."""
+    bare = sock.sock if isinstance(sock, TlsSocket) else sock
     try:
-        sock.recv(1, socket.MSG_PEEK)
+        bare.recv(1, socket.MSG_PEEK)
     except WOULD_BLOCK:
         return True
     except OSError:

@@ -1,19 +1,24 @@
 """A worker process: one loop, one thread, its listeners, groups and sessions. It obeys control's verbs.
 
 From control                                            To control
-  hello  {worker, workers, door} + shared memory
+  hello  {worker, workers, door} + shared memory: the counters', and the shield's
   log    {form, place}, at first and to open it anew
   load   {groups, wait} + tables
   unload {groups}
-  open   {listener} + its new sockets
+  open   {listener} + its new sockets, + the lists of networks that its shield has
   shut   {listener, binds}                                shut {listener, binds}, once the queues are taken
   settle {ask}                                            settled {ask}: all that was told before is done
   mark   {targets, tables} + tables
   reset  {target, cause}
+  block  {blocks: [[network, until], ...], all}           (see blocking.py)
+  unblock {networks}
   sessions {ask, limit, target, listener}                 sessions {ask, sessions}
   stop   {timeout}                                        stopping {}, then the channel closes
                                                           failed {targets: [[id, cause, count], ...]}
-                                                          event {level, text}
+                                                          offended {sources: [[network, listener, offence, seconds,
+                                                                    monitored], ...]}
+  certificates {listener, tls}                            event {level, text}
+  tickets {secret}, of session tickets
 A new control, to a worker that lost its own           (see orphan.py)
   leave  {doors}: finish what is open, then exit          left {listener, worker, binds} + sockets, of each listener
                                                           orphan {workers, sessions}: that was all
@@ -46,14 +51,18 @@ from nlb.errors import StartError
 from nlb.model.address import Address
 from nlb.net.channel import Channel, Message, mapped
 from nlb.net.loop import Loop
+from nlb.net.tls import ServerContext
 from nlb.observe import counters
 from nlb.observe.counters import Row, observe
 from nlb.observe.log import Log
 from nlb.proxy.group import REPORT_EVERY, WorkerGroup
+from nlb.proxy.guard import Guard, Shield
 from nlb.proxy.listener import Listener, Session
 from nlb.proxy.orphan import Knocking
 from nlb.proxy.pipe import KernelPipes
+from nlb.proxy.preface import HelloRule
 from nlb.proxy.site import Site
+from nlb.shield.cidr import Networks
 
 # Seconds between the rounds that publish byte counts and find idle sessions, so that no event pays for either.
 SWEEP = 1.0
@@ -82,6 +91,8 @@ class Worker:
         self.loop = Loop()
         self.listeners: dict[int, Listener] = {}
         self.groups: dict[int, WorkerGroup] = {}
+        self._guard: Guard
+        self._shields: dict[int, Shield] = {}  # by the listener's number
         self.targets: dict[int, tuple[Target, WorkerGroup]] = {}
         self.sessions: dict[Session, None] = {}  # a set that keeps the order of arrival
         self.row: Row
@@ -93,6 +104,7 @@ class Worker:
         self._stopping = False
         self._leaving = False
         self._door: str | None = None
+        self._tickets = b""
         self._knocking: Knocking | None = None
         self._stack = stack
         self._channel = Channel(self.loop, channel, self._obey, self._orphaned, self.crashed)
@@ -114,13 +126,16 @@ class Worker:
             verb(message, fds)
 
     def _on_hello(self, message: Message, fds: list[int]) -> None:
-        memory = memoryview(mmap.mmap(fds[0], 0))
-        os.close(fds[0])
+        memory, of_shield = (memoryview(mmap.mmap(fd, 0)) for fd in fds)
+        for fd in fds:
+            os.close(fd)
         self.index = message["worker"]
+        self._guard = Guard(of_shield, message["workers"], self.index, self.loop, self._offended, self)
         self.rows = [Row(memory, index) for index in range(message["workers"])]
         self.row = self.rows[self.index]
         self._sessions_everywhere = tuple(row.sessions for row in self.rows)
         self._door = message.get("door")
+        self._tickets = bytes.fromhex(message.get("tickets", ""))
         self._worker_words = self.row.worker
         self._dropped_before = self._worker_words[counters.LOG_DROPPED]
         self.loop.on_lag = self._lagged
@@ -166,11 +181,39 @@ class Worker:
             )
         listener.group = self.groups[spec["group"]]
         listener.site = Site(spec["http"], self.groups, self.row) if spec["http"] else None
+        self._open_preface(listener, spec)
         listener.idle_timeout = spec["idle_timeout"]
         listener.max_connections = spec["max_connections"]
         listener.access_log = self._log if spec["access_log"] else None
-        for bind, fd in zip(spec["binds"], fds, strict=True):
+        self._shield(listener, spec, fds[len(spec["binds"]) :])
+        for bind, fd in zip(spec["binds"], fds, strict=False):  # behind them are the shield's
             listener.open(socket.socket(fileno=fd), bind, bind in spec.get("lasting", ()))
+
+    def _open_preface(self, listener: Listener, spec: dict[str, Any]) -> None:
+        """What clients have to say before their sessions begin."""
+        tls, proxies = spec.get("tls"), spec.get("proxies")
+        listener.tls = ServerContext(tls, self._tickets) if tls else None
+        listener.asks_identity = tls is not None and tls["client_auth"] != "off"
+        listener.handshake_timeout = spec.get("handshake_timeout", 0.0)
+        listener.proxies = Networks(proxies) if proxies is not None else None
+        listener.proxy_header_timeout = spec.get("proxy_header_timeout", 0.0)
+        listener.hellos = tuple(
+            HelloRule(rule["sni"], rule["alpn"], [(self.groups[number], weight) for number, weight in rule["forward"]])
+            for rule in spec.get("hellos", ())
+        )
+
+    def _on_certificates(self, message: Message, fds: list[int]) -> None:
+        """For handshakes from now on; connections keep what they have."""
+        listener = self.listeners.get(message["listener"])
+        if listener is not None:
+            listener.tls = ServerContext(message["tls"], self._tickets)
+
+    def _on_tickets(self, message: Message, fds: list[int]) -> None:
+        """Another secret of session tickets."""
+        self._tickets = bytes.fromhex(message["secret"])
+        for listener in self.listeners.values():
+            if listener.tls is not None:
+                listener.tls.share_tickets(self._tickets)
 
     def _on_shut(self, message: Message, fds: list[int]) -> None:
         listener = self.listeners[message["listener"]]
@@ -178,6 +221,8 @@ class Worker:
             listener.shut(bind)
         if not listener.is_open:
             del self.listeners[message["listener"]]
+            self._shields.pop(message["listener"])
+            self._guard.forget(message["listener"])
         # Sockets are closed at the end of this turn, and it is not true before.
         self.loop.post(lambda: self._channel.send(message), self)
 
@@ -211,6 +256,14 @@ class Worker:
                 except Exception as error:  # the others are to be left all the same
                     session.crashed(error)
 
+    def _on_block(self, message: Message, fds: list[int]) -> None:
+        self._guard.block(message["blocks"], message["all"])
+        self._arm()
+
+    def _on_unblock(self, message: Message, fds: list[int]) -> None:
+        self._guard.unblock(message["networks"])
+        self._arm()
+
     def _on_sessions(self, message: Message, fds: list[int]) -> None:
         wanted_target, wanted_listener = message["target"], message["listener"]
         found: list[dict[str, Any]] = []
@@ -240,6 +293,23 @@ class Worker:
         self._leaving = True
         for listener in self.listeners.values():
             listener.close({bind for name, bind in message["doors"] if name == listener.name})
+
+    # --- shields
+
+    def _shield(self, listener: Listener, spec: dict[str, Any], fds: list[int]) -> None:
+        """`fds` are the lists of `spec`: deny, then allow."""
+        number, shield = spec["number"], spec["shield"]
+        lists = [shield[key] for key in ("deny", "allow") if shield[key] is not None]
+        for of_list, fd in zip(lists, fds, strict=True):
+            self._guard.take_in(of_list, fd)
+        rows = [row.listener(number) for row in self.rows]
+        self._shields[number] = self._guard.shield(number, listener.name, shield, rows, listener.words)
+        self._arm()
+
+    def _arm(self) -> None:
+        """A listener whose shield has nothing to do need not have it. Blocks come and go."""
+        for number, shield in self._shields.items():
+            self.listeners[number].shield = shield if shield else None
 
     # --- load
 
@@ -361,6 +431,9 @@ class Worker:
         failed = [[number, cause, count] for (number, cause), count in self._failed.items()]
         self._failed = {}
         self._channel.send({"verb": "failed", "targets": failed})
+
+    def _offended(self, sources: list[list[Any]]) -> None:
+        self._channel.send({"verb": "offended", "sources": sources})
 
     def _report(self, level: str, text: str) -> None:
         self._channel.send({"verb": "event", "level": level, "text": text})

@@ -67,7 +67,8 @@ class Networks:
 
     @staticmethod
     def unpacked(data: bytes | memoryview) -> Networks:
-        networks = Networks(())
+        """Also of several, one behind the other: all that is in any of them."""
+        found: dict[tuple[int, int], set[int]] = {}
         at = 0
         while at < len(data):
             version, shift, size = _HEAD.unpack_from(data, at)
@@ -79,7 +80,10 @@ class Networks:
                 prefixes = set(numbers)
             else:
                 prefixes = {int.from_bytes(body[place : place + 16]) for place in range(0, size, 16)}
-            networks._sets[version].append((shift, prefixes))
+            found[version, shift] = found[version, shift] | prefixes if (version, shift) in found else prefixes
+        networks = Networks(())
+        for version, shift in sorted(found):  # the longest prefixes first
+            networks._sets[version].append((shift, found[version, shift]))
         return networks
 
     def __len__(self) -> int:

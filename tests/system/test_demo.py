@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -102,12 +103,13 @@ def ended(family: list[int]) -> bool:
             os.close(pidfd)
 
 
-def get(address: str) -> str:
-    """The body of the page at host:port, asked for by the demo's name."""
+def get(address: str, host: str = "sample-elb.localhost", path: str = "/") -> str:
+    """The page at host:port, asked for by the demo's name; of a redirect, where it leads."""
     connection = HTTPConnection(address, timeout=PATIENCE)
     try:
-        connection.request("GET", "/", headers={"Host": "sample-elb.localhost", "Connection": "close"})
-        return connection.getresponse().read().decode()
+        connection.request("GET", path, headers={"Host": host, "Connection": "close"})
+        response = connection.getresponse()
+        return response.getheader("Location") or response.read().decode()
     finally:
         connection.close()
 
@@ -129,6 +131,63 @@ def test_what_it_prints_works(start: Callable[..., Demo]) -> None:
     assert targets.returncode == 0, targets.stderr
     assert re.findall(r"^(web0\d) ", targets.stdout, re.MULTILINE) == ["web01", "web02", "web03"]
     assert "nlb" in get(status)
+
+
+def test_the_http_show_sends_hosts_to_their_groups(start: Callable[..., Demo], folder: Path) -> None:
+    demo = start("--http", "--port", "0")
+    demo.until(EXPLAINED)
+    port = demo.until(r"curl -s http://api\.localhost:(\d+)/")[1]
+    export = demo.until(r"export NLB_SOCKET=\S+")[0]
+    explain, requests = demo.until(r"(\S.* explain \S+)")[1], demo.until(r"(\S.* ctl requests)")[1]
+    address = f"127.0.0.1:{port}"
+
+    pages = [get(address, "app.localhost") for _ in range(6)]
+
+    assert {re.findall(r"app0\d", page)[0] for page in pages} == {"app01", "app02"}
+    assert "Hello from api01" in get(address, "api.localhost")
+    assert get(address, "closed.localhost") == "back at noon\n"
+    assert get(address, "app.localhost", "/old/page") == f"http://app.localhost:{port}/"
+    command = f"{export}; {explain} && {requests}"
+    said = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert said.returncode == 0, said.stderr
+    assert re.search(r"^yes +rule api: ", said.stdout, re.MULTILINE)
+    assert re.search(r"^choice: api01, ", said.stdout, re.MULTILINE)
+    assert re.search(r"^edge +default +app +6 ", said.stdout, re.MULTILINE)
+    demo.until(r"info request outcome=request/fixed_response .* host=closed\.localhost rule=closed ")
+    family = demo.family()
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.code() == 0
+    assert ended(family)
+    assert not list(folder.iterdir())
+
+
+def test_what_it_prints_of_tls_works(start: Callable[..., Demo], folder: Path) -> None:
+    demo = start("--tls", "--port", "0")
+    demo.until(EXPLAINED)
+    port = int(demo.until(r"https://api\.localhost:(\d+)/")[1])
+    plain = demo.until(r"curl -sL --cacert \S+ http://app\.localhost:(\d+)/")[1]
+    authority, renewing = demo.until(r"--cacert (\S+)")[1], demo.until(r"cd \S+; cp \S+ \S+; cp \S+ \S+")[0]
+    context = ssl.create_default_context(cafile=authority)
+
+    def until_when(name: str) -> str:
+        with (
+            socket.create_connection(("127.0.0.1", port), PATIENCE) as sock,
+            context.wrap_socket(sock, server_hostname=name) as tls,
+        ):
+            certificate = tls.getpeercert() or {}
+            assert certificate["subjectAltName"] == (("DNS", name),)
+            return str(certificate["notAfter"])
+
+    demo.until(r"warning nlb listener edge: certificate \S+/app\.pem: it ends on .*, in 13 days")
+    before = until_when("app.localhost")
+    assert get(f"127.0.0.1:{plain}", "app.localhost", "/x") == f"https://app.localhost:{port}/x"
+    assert subprocess.run(renewing, shell=True, check=False).returncode == 0
+    demo.until(r"info nlb listener edge: new certificate for app\.localhost, valid until ")
+    assert until_when("app.localhost") != before
+    assert until_when("api.localhost") == until_when("api.localhost")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.code() == 0
+    assert not list(folder.iterdir())
 
 
 def test_the_live_line_gives_way_to_the_result(start: Callable[..., Demo]) -> None:

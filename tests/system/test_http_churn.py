@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.daemon import PATIENCE, daemon
@@ -195,6 +197,46 @@ def test_a_listener_that_is_removed_tells_its_clients(
     answer = busy.hear()
     assert (answer.body, answer.get("Connection")) == (b"done", "close")
     assert get(nlb.ports["stays"]).body == b"done"
+
+
+def test_an_address_passes_to_another_listener_without_a_failed_request(
+    tmp_path: Path, stack: ExitStack, targets: list[WebTarget]
+) -> None:
+    """Also for who is about to ask on a connection to the one that goes."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        bind = f'"127.0.0.1:{probe.getsockname()[1]}"'
+    groups = group(targets[:1])
+    nlb = stack.enter_context(daemon(tmp_path, edge(name="l0", bind=bind) + groups, workers=2))
+    with Crowd(nlb.port) as crowd:
+        for number in range(1, 5):
+            crowd.goes_on(60)
+            nlb.write(edge(name=f"l{number}", bind=bind) + groups)
+            assert nlb.ctl("reload").returncode == 0
+        crowd.goes_on(60)
+    assert not crowd.errors
+
+
+def test_control_is_killed_under_load_and_nobody_notices(
+    tmp_path: Path, stack: ExitStack, targets: list[WebTarget]
+) -> None:
+    """Its workers serve on, then leave to those of the next control."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        bind = f'"127.0.0.1:{probe.getsockname()[1]}"'
+    text = edge(bind=bind) + group(targets[:1])
+    first = stack.enter_context(daemon(tmp_path, text, workers=2, orphans=True))
+    crew = [psutil.Process(row["pid"]) for row in first.workers()]
+    stack.callback(lambda: [process.kill() for process in crew if process.is_running()])
+    with Crowd(first.port) as crowd:
+        crowd.goes_on()
+        first.process.kill()
+        first.process.wait(PATIENCE)
+        crowd.goes_on()
+        second = stack.enter_context(daemon(tmp_path, text, workers=2))
+        _, left = psutil.wait_procs(crew, PATIENCE)
+        assert not left
+        crowd.goes_on()
+    assert not crowd.errors
+    assert second.listener("edge")["requests"] > 0
 
 
 def test_a_killed_worker_costs_its_own_connections_only(

@@ -23,13 +23,16 @@ from typing import Any
 
 from nlb.balance.target import Target
 from nlb.control.registration import ManagedGroup, Registration
+from nlb.control.shielding import shield_spec
 from nlb.model.address import Address, parse_address
 from nlb.model.config import TargetGroup
+from nlb.model.shield import Shield
 from nlb.net.channel import Channel, pair
 from nlb.net.loop import Loop
 from nlb.net.sockets import listen, reset_on_close, sockaddr
 from nlb.observe import counters
 from nlb.observe.counters import ACTIVE, OUTCOME_WORD, Row
+from nlb.shield import table
 from tests.waiting import PATIENCE, until
 
 KINDS = {"v4": "127.0.0.1:0", "v6": "[::1]:0"}
@@ -73,6 +76,9 @@ class Rig:
         self._memory_fd = os.memfd_create("counters")
         os.ftruncate(self._memory_fd, counters.size(self._workers))
         memory = memoryview(mmap.mmap(self._memory_fd, 0))
+        self._shield_fd = os.memfd_create("shield")
+        os.ftruncate(self._shield_fd, table.size(self._workers))
+        table.prepare(memoryview(mmap.mmap(self._shield_fd, 0)), bytes(range(16)))
         self.rows = [Row(memory, index) for index in range(self._workers)]
         self.row = self.rows[0]
         self._registered: dict[int, Registration] = {}
@@ -99,6 +105,7 @@ class Rig:
                 self.process.stdout.close()
         self.loop.close()
         os.close(self._memory_fd)
+        os.close(self._shield_fd)
 
     # --- the worker
 
@@ -111,7 +118,7 @@ class Rig:
         self._groups = self._listeners = self._targets = 0
         self.channel = Channel(self.loop, ours, self._heard, self._gone, self._crashed)
         if hello:
-            self.send({"verb": "hello", "worker": 0, "workers": self._workers}, [self._memory_fd])
+            self.send({"verb": "hello", "worker": 0, "workers": self._workers}, [self._memory_fd, self._shield_fd])
             self.send({"verb": "log", "form": "text", "place": "stdout"})
         return self
 
@@ -156,8 +163,9 @@ class Rig:
         max_connections: int = 1000,
         access_log: bool = False,
         binds: int = 1,
+        **also: Any,
     ) -> Address:
-        """Open a listener. Returns its (first) address."""
+        """Open a listener. Returns its (first) address. `also` is said of it as it is."""
         address = kind if isinstance(kind, Address) else self.address(kind)
         sockets = [sock for _ in range(binds) for sock in listen(address, 1)]
         spec = {
@@ -169,6 +177,8 @@ class Rig:
             "max_connections": max_connections,
             "access_log": access_log,
             "http": None,
+            "shield": shield_spec(Shield(), self._listeners, False) | {"deny": None, "allow": None},
+            **also,
         }
         self._listeners += 1
         self.send({"verb": "open", "listener": spec}, [sock.fileno() for sock in sockets])

@@ -177,9 +177,13 @@ class Stage:
         self.servers.append(Server(self.loop, sock, list(script), rude, question))
         return self.servers[-1], address
 
-    def probe(self, address: Address, protocol: str = "http", **settings: Any) -> Prober:
+    def probe(
+        self, address: Address, protocol: str = "http", proxy_protocol: str = "", server_name: str = "", **settings: Any
+    ) -> Prober:
         check = HealthCheck(**{"protocol": protocol, "interval": 60, "timeout": 30, **settings})
         target = Target(0, "web01", "web", address)
+        target.proxy_protocol = proxy_protocol
+        target.server_name = server_name or target.server_name
         prober = Prober(self.shared, target, check, Health(2, 3), self.report)
         self.probers.append(prober)
         prober.start()

@@ -12,6 +12,7 @@ import pytest
 
 from nlb.control.questions import LONGEST_ANSWER
 from nlb.model.address import Address
+from nlb.net.proxy_protocol import parse
 from tests.wire.stage import RESET, Stage, bound
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -48,6 +49,31 @@ def test_a_target_that_does_not_listen_refuses(stage: Stage, family: socket.Addr
 def test_a_unix_socket_that_is_not_there(stage: Stage) -> None:
     stage.probe(Address("", 0, str(stage.path)), "tcp")
     assert stage.verdict() == (False, "no such socket")
+
+
+@families
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_target_that_wants_a_proxy_header_is_told_that_nobody_is_behind_it(
+    stage: Stage, family: socket.AddressFamily, version: str
+) -> None:
+    server, address = stage.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", family=family)
+    stage.probe(address, proxy_protocol=version)
+    assert stage.verdict() == (True, "status 200")
+    said = server.connections[0].request
+    header = parse(said)
+    assert header is not None
+    assert said[header.size :].startswith(b"GET / HTTP/1.1\r\n")
+    if version == "v2":
+        assert header.source is None
+    elif header.source is not None:
+        assert (header.source.host, header.destination) == (address.host, address)
+
+
+def test_a_port_of_its_own_for_checks_gets_no_proxy_header(stage: Stage) -> None:
+    server, address = stage.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    stage.probe(address, proxy_protocol="v2", port=address.port)
+    assert stage.verdict() == (True, "status 200")
+    assert server.connections[0].request.startswith(b"GET ")
 
 
 @families

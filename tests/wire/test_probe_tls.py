@@ -112,6 +112,13 @@ def test_https_without_a_name_checks_no_certificate(stage: Stage, serve: Serve, 
     assert request.startswith(f"GET /healthz HTTP/1.1\r\nHost: {server.address}\r\n".encode())
 
 
+def test_a_target_that_is_given_by_a_name_is_asked_for_it(stage: Stage, serve: Serve, authority: Authority) -> None:
+    server = serve(authority.server("shop.example"))
+    stage.probe(server.address, "https", server_name="shop.example", tls_verify=True, tls_ca=str(authority.file))
+    assert stage.verdict() == (True, "status 200")
+    assert heard(stage, server)[0] == "shop.example"
+
+
 @pytest.mark.parametrize(
     ("keys", "host"),
     [({"tls_server_name": "shop.example"}, ""), ({"host": "shop.example:8443"}, "shop.example:8443")],

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from nlb.admin.web import ROUTES_SHOWN, WebServer, asker
+from nlb.admin.web import CERTIFICATES_SHOWN, ROUTES_SHOWN, WebServer, asker
 from nlb.model.address import Address
 from nlb.net.loop import Loop
 from nlb.net.sockets import listen
@@ -21,6 +21,7 @@ from tests.unit.admin.canned import (
     NOW,
     FakeController,
     Site,
+    certificate,
     fact,
     group,
     http_listener,
@@ -124,6 +125,16 @@ def test_the_status_page_shows_requests(site: Site) -> None:
         "data/done 270 900 web, edge both sides closed in order",
     ):
         assert part in page, part
+
+
+def test_the_status_page_shows_certificates_those_that_end_first(site: Site) -> None:
+    assert "Certificates" not in site.text("/")[1]
+    late = certificate("edge", "b.test", kind="rsa", bits=2048)
+    soon = certificate("edge", "a.test", "*.a.test", not_after=NOW + 5 * 86400, state="ends_soon", default=True)
+    site.facts = snapshot(certificates=[*[late] * CERTIFICATES_SHOWN, soon])
+    page = " ".join(re.sub(r"<[^>]+>", " ", site.text("/")[1]).split())
+    assert "Days left File edge default a.test, *.a.test ECDSA 256" in page
+    assert "and 1 more: nlb ctl certs" in page
 
 
 def test_the_status_page_shows_some_of_many_rules(site: Site) -> None:

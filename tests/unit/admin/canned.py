@@ -98,6 +98,9 @@ def listener(name: str, group: str, **changes: Any) -> Facts:
         "sent": 10 << 20,
         "max_connections": 4000,
         "outcomes": {"data/done": 230, "connect/refused": 4, "data/client_reset": 6},
+        "handshakes": None,
+        "refused": {},
+        "monitored": {},
         "durations": histogram(DURATION, 0, 7, 2, seconds=0.3),
         **changes,
     }
@@ -122,6 +125,9 @@ def http_listener(name: str, *groups: str, **changes: Any) -> Facts:
         "binds": ["0.0.0.0:443"],
         "groups": list(groups),
         "outcomes": {"data/done": 40, "request/idle": 12, "request/bad_head": 2},
+        "handshakes": {"full": 5, "resumed": 3},
+        "refused": {"denied": 7, "request_rate": 3},
+        "monitored": {"bad_path": 4},
         "requests": 1000,
         "requests_per_second": 42.5,
         "exchanges": {"data/done": 900, "request/redirect": 80, "response/timeout": 18, "request/bad_head": 2},
@@ -171,6 +177,37 @@ def override(target: str, what: str, value: str | int | None = None, **changes: 
         "address": "10.0.0.1:3000",
         "what": what,
         "value": value,
+        "who": "ann",
+        "when": NOW - 60,
+        "reason": "",
+        "until": None,
+        **changes,
+    }
+
+
+def certificate(listener: str, *names: str, **changes: Any) -> Facts:
+    return {
+        "listener": listener,
+        "names": list(names),
+        "served_for": list(names),
+        "default": False,
+        "kind": "ecdsa",
+        "bits": 256,
+        "not_before": NOW - 30 * 86400,
+        "not_after": NOW + 60 * 86400,
+        "state": "ok",
+        "file": "/etc/nlb/www.pem",
+        "fingerprint": "ab" * 32,
+        "subject": "",
+        "issuer": "CN=An Authority",
+        "chain": 1,
+    } | changes
+
+
+def blocked(network: str, **changes: Any) -> Facts:
+    return {
+        "network": network,
+        "by": "operator",
         "who": "ann",
         "when": NOW - 60,
         "reason": "",
@@ -254,6 +291,7 @@ EXPLAINED: Facts = {
         "mode": "defensive",
         "verdict": "",
     },
+    "shield": [],
     "rules": [
         {"rule": "old", "matched": False, "why": "path /v1/x does not match /old/*"},
         {"rule": "api-v1", "matched": True, "why": "host api.example.com, path /v1/x matches /v1/*"},
@@ -335,6 +373,8 @@ def snapshot(**changes: Any) -> Facts:
             {"at": NOW - 2, "level": "warning", "kind": "target", "text": "api/node is unhealthy: connection refused"},
         ],
         "log_dropped": 0,
+        "certificates": [],
+        "blocks": {"operator": 1, "offences": 2},
         **changes,
     }
 
@@ -349,6 +389,7 @@ class FakeController:
         self.held: list[Callable[[list[Facts]], None]] = []  # answers to `sessions` that the test gives itself
         self.session_rows: list[Facts] | None = []
         self.wishes: list[Facts] = []
+        self.blocks: list[Facts] = []
         self.result: Facts = RELOADED  # of what is answered later
         self.explanation: Facts = EXPLAINED
 
@@ -427,6 +468,21 @@ class FakeController:
     ) -> None:
         self._note("remove_target", target, reason, who, lasts=lasts)
         done(self.result)
+
+    def block(self, network: str, reason: str, who: str, lasts: float | None = None) -> list[Facts]:
+        self._note("block", network, reason, who, lasts=lasts)
+        self.blocks.append(blocked(network, reason=reason, who=who, until=None if lasts is None else time() + lasts))
+        return self.blocks[-1:]
+
+    def unblock(self, network: str, who: str) -> list[Facts]:
+        self._note("unblock", network, who)
+        lifted = [block for block in self.blocks if block["network"] == network]
+        if not lifted:
+            raise AdminError(f"{network} is not blocked; nlb ctl blocked lists who is")
+        return lifted
+
+    def blocked(self) -> list[Facts]:
+        return self.blocks
 
     def reload(self, done: Callable[[Facts], None], who: str) -> None:
         self._note("reload", who)

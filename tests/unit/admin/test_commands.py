@@ -12,7 +12,17 @@ from nlb.admin.commands import APART, COMMANDS, FAMILIES, KINDS, execute
 from nlb.control.inquiry import Inquiry, parse_url
 from nlb.errors import AdminError
 from nlb.model.address import Address
-from tests.unit.admin.canned import CONFIG, EXPLAINED, NOW, SESSION, FakeController, http_snapshot, override
+from tests.unit.admin.canned import (
+    CONFIG,
+    EXPLAINED,
+    NOW,
+    SESSION,
+    FakeController,
+    blocked,
+    certificate,
+    http_snapshot,
+    override,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -230,6 +240,66 @@ def test_overrides_are_listed_and_counted_in_the_status() -> None:
     controller.wishes = [override("web/web01", "weight", 5)]
     assert ask(controller, "overrides")["overrides"] == controller.wishes
     assert ask(controller, "status")["overrides"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "call"),
+    [
+        ({"network": "198.51.100.7"}, ("block", "198.51.100.7", "", "ann")),
+        (
+            {"network": "2001:db8::/32", "for": "1h", "reason": "scans"},
+            ("block", "2001:db8::/32", "scans", "ann", 3600.0),
+        ),
+    ],
+)
+def test_a_block_names_the_user_and_answers_with_itself(args: dict[str, Any], call: tuple[object, ...]) -> None:
+    controller = FakeController()
+    answer = ask(controller, "block", args)
+    assert controller.calls == [call]
+    assert answer["blocks"] == controller.blocks
+
+
+def test_unblocking_answers_with_what_is_lifted() -> None:
+    controller = FakeController()
+    controller.blocks = [blocked("10.0.0.1")]
+    assert ask(controller, "unblock", {"network": "10.0.0.1"})["blocks"] == controller.blocks
+    assert controller.calls == [("unblock", "10.0.0.1", "ann")]
+    with pytest.raises(AdminError, match=r"10\.0\.0\.2 is not blocked"):
+        ask(controller, "unblock", {"network": "10.0.0.2"})
+
+
+def test_who_is_blocked_is_listed_up_to_a_limit() -> None:
+    controller = FakeController()
+    controller.blocks = [blocked(f"10.0.0.{number}") for number in range(150)]
+    answer = ask(controller, "blocked")
+    assert (len(answer["blocks"]), answer["total"]) == (100, 150)
+    assert ask(controller, "blocked", {"limit": 3})["blocks"] == controller.blocks[:3]
+
+
+def test_certificates_are_listed_for_all_listeners_or_one() -> None:
+    controller = FakeController()
+    rows = controller.facts["certificates"] = [certificate("web", "a.test"), certificate("api", "b.test")]
+    assert ask(controller, "certs")["certificates"] == rows
+    assert ask(controller, "certs", {"listener": "api"})["certificates"] == rows[1:]
+    with pytest.raises(AdminError, match="no listener is called 'wep'"):
+        ask(controller, "certs", {"listener": "wep"})
+
+
+@pytest.mark.parametrize("verb", ["block", "unblock"])
+@pytest.mark.parametrize(
+    ("network", "error"),
+    [
+        (None, "needs a network: an address or a network, such as 198.51.100.7"),
+        ("office", "network: 'office' is not a network"),
+        ("10.0.0.1/8", "network: 10.0.0.1/8 has host bits; write 10.0.0.0/8"),
+        (7, "network: 7 is not a text"),
+    ],
+)
+def test_what_is_no_network_is_refused(verb: str, network: Any, error: str) -> None:
+    controller = FakeController()
+    with pytest.raises(AdminError, match=re.escape(error)):
+        ask(controller, verb, {"network": network})
+    assert controller.calls == []
 
 
 def test_the_running_config_comes_with_what_operators_changed() -> None:

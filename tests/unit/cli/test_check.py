@@ -47,6 +47,33 @@ def test_mistakes_go_to_stderr_with_their_places_and_exit_2(run):
     ]
 
 
+def test_tls_proxy_headers_and_the_shield_are_summed_up():
+    text = (
+        "[shield]\nmax_connections_per_source = 50\n"
+        + LISTENER
+        + 'protocol = "https"\ntarget_group = "app"\ncertificates = [{ cert = "/a" }, { directory = "/b" }]\n'
+        + 'tls.client_ca = "/ca"\n'
+        + '[[listener]]\nname = "mail"\nbind = "0.0.0.0:993"\nprotocol = "tls"\ntarget_group = "imap"\n'
+        + 'certificates = { directory = "/b" }\nproxy_protocol = "accept"\ntrusted_proxies = "10.0.0.0/8"\n'
+        + "[listener.shield]\nmax_connections = 9\n"
+        + '[[target_group]]\nname = "app"\nprotocol = "https"\ntargets = ["app.test:443"]\n'
+        + '[[target_group]]\nname = "imap"\nprotocol = "tls"\nproxy_protocol = "v2"\ntarget_tls = { verify = false }\n'
+    )
+    told = lines(text)
+    assert [line for line in told if "TLS" in line or "hield" in line or line.startswith("group")] == [
+        "listener front on 0.0.0.0:80 -> group app (https, at most 5000 sessions, idle ones end after 1m, "
+        "intermediate TLS with 1 certificate and 1 folder, needs clients' certificates, desync defensive, "
+        "trusts no proxy)",
+        "listener mail on 0.0.0.0:993 -> group imap (tls, at most 9 sessions, idle ones end after 5m 50s, "
+        "intermediate TLS with 1 folder, PROXY headers needed, trusts the proxies in 1 network)",
+        "  shield 9 connections of a listener, 50 of a source",
+        "group app: https, 1 target, round_robin, health check tcp connect every 2s, certificates verified",
+        "group imap: tls, 0 targets, round_robin, health check tcp connect every 2s, certificates NOT verified, "
+        "PROXY v2",
+        "shield   50 of a source",
+    ]
+
+
 def test_a_missing_file_is_exit_2(tmp_path):
     result = CliRunner().invoke(check, ["--config", str(tmp_path / "absent.toml")])
     assert result.exit_code == 2
@@ -122,7 +149,7 @@ def test_the_summary_goes_from_listeners_to_targets():
         "  bcd  10.0.0.2:1",
         "",
         "limits   10500 descriptors per worker (the soft limit of 1024 is raised at the start): room for 7500 sessions",
-        "metrics  up to about 340 series",
+        "metrics  up to about 390 series",
     ]
 
 

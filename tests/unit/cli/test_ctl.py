@@ -18,7 +18,7 @@ import pytest
 
 from nlb.admin.commands import COMMANDS
 from nlb.cli import main
-from tests.unit.admin.canned import NOW, SESSION, Daemon, FakeController, http_snapshot, override
+from tests.unit.admin.canned import NOW, SESSION, Daemon, FakeController, blocked, certificate, http_snapshot, override
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -144,6 +144,38 @@ def test_overrides_say_who_when_why_and_until(nlb: Run, daemon: Daemon) -> None:
     assert json.loads(nlb("ctl", "overrides", "--json")[1])["overrides"] == daemon.controller.wishes
 
 
+def test_blocks_say_who_when_why_and_until(nlb: Run, daemon: Daemon) -> None:
+    assert nlb("ctl", "blocked")[1] == "nobody is blocked\n"
+    daemon.controller.blocks = [
+        blocked("203.0.113.0/24", reason="scans", until=time() + 1500),
+        blocked("198.51.100.7", by="offences", who="", reason="offences at listener web, the last: severe"),
+        blocked("2001:db8:1:2::/64", who="bob"),
+    ]
+    lines = nlb("ctl", "blocked")[1].splitlines()
+    assert lines[0].split() == ["network", "by", "when", "until", "reason"]
+    assert lines[1].split()[:2] == ["203.0.113.0/24", "ann"]
+    assert re.search(r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(in 2[45]m( \d+s)?\)  scans$", lines[1])
+    assert lines[2].split()[:2] == ["198.51.100.7", "offences"]
+    assert lines[3].split()[:2] == ["2001:db8:1:2::/64", "bob"]
+    assert len(lines) == 4
+    assert "only the first 2 of 3 are shown" in nlb("ctl", "blocked", "--limit", "2")[1]
+    assert json.loads(nlb("ctl", "blocked", "--json")[1])["blocks"] == daemon.controller.blocks
+
+
+def test_certificates_have_a_line_each_with_the_days_that_are_left(nlb: Run, daemon: Daemon) -> None:
+    assert nlb("ctl", "certs")[1] == "no listener shows a certificate\n"
+    daemon.controller.facts["certificates"] = [
+        certificate("web", "a.test", "*.a.test", default=True),
+        certificate("web", "b.test", kind="rsa", bits=2048, not_after=NOW - 86400, state="expired"),
+    ]
+    lines = nlb("ctl", "certs")[1].splitlines()
+    assert lines[0].split() == ["listener", "names", "key", "from", "until", "days", "left", "file", "fingerprint"]
+    assert lines[1].split()[:5] == ["web*", "a.test,", "*.a.test", "ECDSA", "256"]
+    assert lines[1].split()[-3:] == ["60", "/etc/nlb/www.pem", "ab" * 8]
+    assert lines[2].split()[-3] == "-1"
+    assert len(json.loads(nlb("ctl", "certs", "--json")[1])["certificates"]) == 2
+
+
 def test_events_are_a_line_each_and_go_on_below_when_they_have_more(nlb: Run, daemon: Daemon) -> None:
     daemon.controller.facts["events"].append(
         {"at": NOW, "level": "error", "kind": "nlb", "text": "bug in x\nTraceback\n  line\x1b[2J"}
@@ -206,6 +238,11 @@ def test_errors_of_requests_stand_beside_those_of_sessions(nlb: Run, daemon: Dae
         ["response/timeout", "0", "18", "edge"],
         ["request/idle", "12", "0", "edge"],
         ["request/bad_head", "2", "2", "edge"],
+        [],
+        ["shield", "refused", "would", "refuse"],
+        ["denied", "7", "0", "edge"],
+        ["bad_path", "0", "4", "edge"],
+        ["request_rate", "3", "0", "edge"],
     ]
 
 
@@ -265,6 +302,11 @@ def test_sessions_are_listed_and_a_full_list_says_so(nlb: Run, daemon: Daemon) -
             "generation 2, hash 77aa00ff: 0 of 812 sessions affected\n",
         ),
         (["target", "remove", "api/node"], ("remove_target", "api/node", ""), "group web: add"),
+        (
+            ["block", "203.0.113.0/24", "--reason", "scans"],
+            ("block", "203.0.113.0/24", "scans"),
+            "203.0.113.0/24 is blocked until nlb ctl unblock\n",
+        ),
         (["reload"], ("reload",), "group web: add"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -284,6 +326,13 @@ def test_a_change_that_undoes_itself_says_when(nlb: Run, daemon: Daemon) -> None
     assert re.fullmatch(r"web/web01: drain, 2 sessions left, 1m for them to finish; undone in (30m|29m \d+s)\n", out)
     call = daemon.controller.calls[-1]
     assert (call[:5], call[6]) == (("set_admin", "web01", "drain", "", 60.0), 1800.0)
+
+
+def test_a_block_that_ends_says_when_and_one_that_is_lifted_says_so(nlb: Run, daemon: Daemon) -> None:
+    code, out, _ = nlb("ctl", "block", "198.51.100.7", "--for", "1h")
+    assert code == 0
+    assert re.fullmatch(r"198.51.100.7 is blocked for (1h|59m \d+s)\n", out)
+    assert nlb("ctl", "unblock", "198.51.100.7") == (0, "198.51.100.7 is not blocked any more\n", "")
 
 
 @pytest.mark.parametrize("args", [["reload"], ["target", "add", "web", "web01"], ["target", "remove", "web01"]])
@@ -320,6 +369,9 @@ def test_a_worker_that_has_not_confirmed_is_named(nlb: Run, daemon: Daemon) -> N
         (["events", "--kind", "targets"], 2, "'targets' is none of target, group, worker, operator, nlb"),
         (["watch", "--interval", "1ms"], 2, "must be 100ms or more"),
         (["watch", "--count", "0"], 2, "0 is outside 1-1000000"),
+        (["block", "10.0.0.1/8"], 2, "10.0.0.1/8 has host bits; write 10.0.0.0/8"),
+        (["block"], 2, "Missing argument 'ADDRESS|NETWORK'"),
+        (["unblock", "192.0.2.1"], 1, "192.0.2.1 is not blocked; nlb ctl blocked lists who is"),
         (["watch", "wep"], 1, "no group is called 'wep' (did you mean web?)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
+import trustme
 
 from nlb.control import config_file
 from nlb.errors import ConfigError
@@ -141,6 +142,60 @@ def test_so_is_one_that_may_not_be_read(with_pages, tmp_path):
     (tmp_path / "503.html").write_bytes(b"x")
     (tmp_path / "503.html").chmod(0)
     assert "503.html may not be read by this user; see the mode" in refusal(with_pages)
+
+
+TLS = """[shield]
+deny = { file = "FOLDER/deny.txt" }
+[[listener]]
+bind = "0.0.0.0:443"
+protocol = "https"
+certificates = [{ cert = "FOLDER/a.pem", key = "FOLDER/a.key" }, { directory = "FOLDER" }]
+tls.client_ca = "FOLDER/ca.pem"
+shield.allow = ["10.0.0.0/8", { file = "FOLDER/allow.txt" }]
+[[listener]]
+bind = "0.0.0.0:444"
+protocol = "http"
+[[target_group]]
+name = "web"
+protocol = "https"
+target_tls = { ca = "FOLDER/ca.pem" }
+"""
+
+
+@pytest.fixture
+def with_tls(write, tmp_path):
+    authority = trustme.CA()
+    server = authority.issue_cert("www.example.com")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    server.cert_chain_pems[0].write_to_path(tmp_path / "a.pem")
+    server.private_key_pem.write_to_path(tmp_path / "a.key")
+    (tmp_path / "deny.txt").write_text("192.0.2.1\n")
+    (tmp_path / "allow.txt").write_text("192.0.2.0/24\n")
+    return write(TLS.replace("FOLDER", str(tmp_path)).encode())
+
+
+def test_files_of_networks_are_read_with_the_config(with_tls):
+    config = pickle.loads(pickle.dumps(config_file.read(with_tls)))
+    assert config.shield.denied == ("192.0.2.1/32",)
+    encrypted, plain = config.listeners
+    assert (encrypted.shield.denied, encrypted.shield.allowed) == (("192.0.2.1/32",), ("10.0.0.0/8", "192.0.2.0/24"))
+    assert (plain.shield.denied, plain.shield.allowed) == (("192.0.2.1/32",), None)
+    assert "shield" not in plain.model_fields_set
+
+
+def test_what_is_missing_is_told_where_it_is_named(with_tls, tmp_path):
+    for path in tmp_path.iterdir():
+        if path != with_tls:
+            path.unlink()
+    told = [line.split(": ")[1] for line in refusal(with_tls).splitlines()]
+    assert told == [
+        "shield.deny",
+        "listener[0].certificates[0].cert",
+        "listener[0].certificates[0].key",
+        "listener[0].tls.client_ca",
+        "listener[0].shield.allow[1].file",
+        "target_group.web.target_tls.ca",
+    ]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -40,6 +40,8 @@ def test_each_address_is_a_target_in_the_place_of_its_name() -> None:
         ("two", "10.0.0.2:3000", 1),
     ]
     assert expanded.asked is asked
+    names = [target.server_name for target in expanded.config.groups[0].targets]
+    assert names == ["10.0.0.1", "app.test", "app.test", "10.0.0.2"]
     assert [(name.group, name.target.name, name.question) for name in expanded.names] == [("web", "app", APP)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from nlb.control.routing import rule_specs
+from nlb.control.routing import hello_specs, rule_specs
 from nlb.http1.routes import FIXED_RESPONSE, REDIRECT, Routes
 from nlb.model.parse import parse
 
@@ -82,3 +82,30 @@ def test_it_compiles() -> None:
     assert found["api-v1"].numbers == {"api": 7, "web": 8}
     assert (found["2"].kind, found["3"].kind) == (REDIRECT, FIXED_RESPONSE)
     assert routes.default.numbers == {"web": 11}
+
+
+def test_rules_of_tcp_ask_what_clients_say_before_they_encrypt() -> None:
+    text = """
+[[listener]]
+bind = "0.0.0.0:443"
+target_group = "web"
+
+  [[listener.rule]]
+  sni = ["*.example.com", "example.com"]
+  alpn = "h2"
+  forward = [{ target_group = "api", weight = 9 }, { target_group = "web", weight = 1 }]
+
+  [[listener.rule]]
+  priority = 1
+  sni = "mail.example.com"
+  forward = "mail"
+"""
+    config = parse(
+        text + "".join(f'[[target_group]]\nname = "{name}"\n' for name in ("web", "api", "mail")), "nlb.toml"
+    )
+    numbers = {"web": 0, "api": 1, "mail": 2}
+    specs = hello_specs(config.listeners[0], numbers.__getitem__)
+    assert json.loads(json.dumps(specs)) == [
+        {"sni": ["mail.example.com"], "alpn": [], "forward": [[2, 1]]},
+        {"sni": ["*.example.com", "example.com"], "alpn": ["h2"], "forward": [[1, 9], [0, 1]]},
+    ]

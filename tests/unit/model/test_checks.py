@@ -77,7 +77,7 @@ def test_addresses_of_many_listeners_are_compared_in_little_time():
 @pytest.mark.parametrize("odd", ODD, ids=str)
 @pytest.mark.parametrize("key", ["name", "priority", "forward", "port", "host"])
 def test_so_it_is_in_a_rule(key, odd):
-    told = messages(listener=[{**LISTENER, "rule": [{"forward": "web", key: odd}]}])
+    told = messages(**http({"forward": "web", key: odd}))
     assert told == [] or odd in ("text", 5, [5])
 
 
@@ -113,23 +113,75 @@ def test_a_free_port_may_be_any_and_a_unix_socket_has_none(bind, told):
     assert [text.partition("; ")[2].partition(",")[0] for text in found] == told
 
 
-@pytest.mark.parametrize(
-    ("listener", "group", "told"),
-    [
-        ("http", "http", False),
-        ("tcp", "tcp", False),
-        ("http", "tcp", True),
-        ("tcp", "http", True),
-        ("tls", "http", False),
-        ("http", 5, False),
-    ],
-)
+PROTOCOLS = ["tcp", "http", "tls", "https"]
+
+
+@pytest.mark.parametrize("listener", [*PROTOCOLS, "ssl"])
+@pytest.mark.parametrize("group", [*PROTOCOLS, 5])
 @pytest.mark.parametrize("named", [True, False])
-def test_a_listener_and_its_groups_speak_the_same(listener, group, told, named):
+def test_a_listener_and_its_groups_speak_the_same_inside_the_encryption(listener, group, named):
     one = {**LISTENER, "protocol": listener} | ({"target_group": "web"} if named else {})
     found = messages(listener=[one], target_group=[{**GROUP, "protocol": group}])
-    message = f"the group 'web' speaks {group} and this listener {listener}; write the same protocol in both"
-    assert found == [message] * told
+    of_requests = {protocol: protocol in ("http", "https") for protocol in PROTOCOLS}
+    known = listener in of_requests and group in of_requests
+    if known and of_requests[listener] != of_requests[group]:
+        words = ["http or https", "tcp or tls"] if of_requests[listener] else ["tcp or tls", "http or https"]
+        better = "write {} in the group, or {} in the listener".format(*words)
+        assert found == [f"the group 'web' speaks {group} and this listener {listener}; {better}"]
+    else:
+        assert found == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "rule", "told"),
+    [
+        ("tcp", {"sni": "a.test", "alpn": ["h2"]}, []),
+        ("tcp", {"sni": 5, "alpn": {}}, []),
+        ("tcp", {}, []),
+        ("tcp", {"host": "a.test"}, ["is asked of requests, and tcp sees none"]),
+        ("tcp", {"source": [], "port": 80}, ["is asked of requests, and tcp sees none"] * 2),
+        ("tcp", {"redirect": {}}, ["is an answer to a request, and tcp sees none"]),
+        ("tcp", {"fixed_response": {}}, ["is an answer to a request, and tcp sees none"]),
+        ("http", {"sni": "a.test"}, ["is asked of what tcp passes on encrypted"]),
+        ("https", {"alpn": "h2"}, ["is asked of what tcp passes on encrypted"]),
+        ("tls", {}, ["tls forwards to one group"]),
+        ("ssl", {"sni": "a.test", "host": "a.test"}, []),
+    ],
+)
+def test_rules_ask_what_their_listener_sees(protocol, rule, told):
+    listener = {**LISTENER, "protocol": protocol, "rule": [{"forward": "web"} | rule]}
+    groups = [{**GROUP, "protocol": "http" if "http" in protocol else "tcp"}]
+    found = messages(listener=[listener], target_group=groups)
+    assert [text.partition(";")[0] for text in found] == told
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("key", ["tls", "shield", "certificates", "proxy_protocol"])
+def test_what_has_a_wrong_type_is_passed_over_in_tls_too(key, odd):
+    listener = {**LISTENER, "protocol": "https", key: odd}
+    group = {**GROUP, "protocol": "https", "target_tls": odd, "proxy_protocol": odd}
+    assert messages(listener=[listener], target_group=[group]) == []
+    for protocol, inner in (("https", "alpn"), ("tcp", "http")):
+        table = {**LISTENER, "protocol": protocol, key: {inner: odd}}
+        found = messages(listener=[table], target_group=[{**GROUP, "protocol": protocol}])
+        assert [text for text in found if "is not spoken by https" not in text and "needs protocol" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "shield", "told"),
+    [
+        ("tcp", {"deny": []}, 0),
+        ("tcp", {"http": {}, "request_rate": []}, 2),
+        ("tls", {"http": {}}, 1),
+        ("http", {"http": {}, "request_rate": []}, 0),
+    ],
+)
+def test_only_who_sees_requests_can_refuse_them(protocol, shield, told):
+    groups = [{**GROUP, "protocol": protocol}]
+    found = messages(listener=[{**LISTENER, "protocol": protocol, "shield": shield}], target_group=groups)
+    assert [text.partition(",")[0] for text in found] == [
+        f'needs protocol = "{"https" if protocol == "tls" else "http"}"'
+    ] * told
 
 
 def test_rules_of_all_listeners_together_have_a_limit():

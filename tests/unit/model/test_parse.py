@@ -20,13 +20,15 @@ from nlb.model.doubts import warnings
 from nlb.model.http import RequestHeaders, ResponseHeaders
 from nlb.model.parse import parse
 from nlb.model.rule import Rule
+from nlb.model.shield import Block, RequestRate, Shield, ShieldHttp
+from nlb.model.tls import Certificate, ListenerTls, TargetTls
 
 ROOT = Path(__file__).resolve().parents[3]
 BAD = sorted((ROOT / "tests/vectors/configs/bad").glob("*.toml"))
 GOOD = sorted((ROOT / "tests/vectors/configs/good").glob("*.toml"))
 SHIPPED = (ROOT / "conf/nlb.toml").read_text()
-# The shipped file with every key in force: "#key = value" is a default that is shown.
-WHOLE = re.sub(r"(?m)^( *)#(?=[a-z_]+ = |\{ )", r"\1", SHIPPED)
+# The shipped file with every key in force: "#key = value" is a default that is shown, "#[table]" an example.
+WHOLE = re.sub(r"(?m)^( *)#(?=[a-z_]+ = |\{ |\[)", r"\1", SHIPPED)
 
 LISTENER = '[[listener]]\nbind = "0.0.0.0:80"\n'
 GROUP = '[[target_group]]\nname = "web"\ntargets = ["10.0.0.11:3000"]\n'
@@ -75,13 +77,20 @@ def test_the_shipped_file_has_every_key_and_shows_the_defaults():
         Admin: [config.admin],
         Log: [config.log],
         Dns: [config.dns],
+        Shield: [config.shield],
+        ShieldHttp: [config.shield.http],
+        RequestRate: config.shield.request_rate,
+        Block: [config.shield.block],
+        Certificate: config.listeners[2].certificates,
+        ListenerTls: [config.listeners[2].tls],
+        TargetTls: [config.groups[3].target_tls],
         TargetGroup: config.groups,
         Listener: config.listeners,
         HealthCheck: [config.groups[0].health_check],
         Target: config.groups[0].targets,
         RequestHeaders: [config.groups[1].request_headers],
         ResponseHeaders: [config.groups[1].response_headers],
-        Rule: config.listeners[1].rules,
+        Rule: [rule for listener in config.listeners for rule in listener.rules],
         Forward: config.listeners[1].rules[0].forward,
         Redirect: [config.listeners[1].rules[1].redirect],
         FixedResponse: [config.listeners[1].rules[2].fixed_response],
@@ -93,12 +102,20 @@ def test_the_shipped_file_has_every_key_and_shows_the_defaults():
     own |= {"max_load", "protocol", "max_body", "error_pages", "rules", "stickiness", "tunnel_timeout"}
     own |= {"request_headers", "response_headers"}
     own |= {"host", "headers", "send", "expect", "tls_server_name", "tls_ca", "tls_verify", "command", "dns"}
+    own |= {"shield", "certificates", "tls", "target_tls"}
     small = parse(LISTENER + GROUP + 'health_check = { protocol = "http" }\n', "small.toml")
     http = parse(LISTENER + 'protocol = "http"\n' + GROUP + 'protocol = "http"\n', "small.toml")
-    pairs = [(config, small), *zip(config.listeners, (small.listeners[0], http.listeners[0]), strict=True)]
+    of_tcp, of_http = small.listeners[0], http.listeners[0]
+    pairs = [(config, small), *zip(config.listeners, (of_tcp, of_http, of_http, of_tcp), strict=True)]
     pairs += zip(config.groups, (small.groups[0], http.groups[0]), strict=False)
+    pairs += [
+        (config.shield.block, Block()),
+        (config.listeners[2].tls, ListenerTls(client_ca="/ca.pem", alpn="http/1.1")),
+    ]
+    pairs += [(config.groups[3].target_tls, TargetTls(ca="/ca.pem", server_name="a.test", alpn="http/1.1"))]
     for value, default in pairs:
-        for key in value.model_fields_set - own - {"binds", "listeners", "groups", "admin", "log", "health_check"}:
+        tables = {"binds", "listeners", "groups", "admin", "log", "health_check", "client_ca", "ca", "server_name"}
+        for key in value.model_fields_set - own - tables:
             assert getattr(value, key) == getattr(default, key), key
     for key in set(HealthCheck.model_fields) - own:
         assert getattr(config.groups[0].health_check, key) == getattr(small.groups[0].health_check, key), key

@@ -7,6 +7,7 @@ import pytest
 from nlb.model.config import Config
 from nlb.model.parse import parse
 from nlb.model.plan import plan
+from nlb.model.shield import Shield
 
 WEB = '[[listener]]\nname = "in"\nbind = "127.0.0.1:80"\ntarget_group = "web"\n'
 GROUP = '[[target_group]]\nname = "web"\ntargets = ["a=10.0.0.1:80", "b=10.0.0.2:80"]\n'
@@ -234,3 +235,124 @@ def test_a_page_with_another_content_is_told_where_both_are_known() -> None:
     assert plan(old, new).sentences == ("listener edge: error_pages 503: /b has another content",)
     assert plan(old, new).listeners_changed
     assert plan(config, new).sentences == ()
+
+
+TLS = """
+[[listener]]
+name = "edge"
+bind = "127.0.0.1:443"
+protocol = "https"
+certificates = [{ cert = "/a.pem" }]
+"""
+TLS_GROUP = '[[target_group]]\nname = "web"\nprotocol = "https"\ntargets = ["a=10.0.0.1:1", "b=10.0.0.2:1"]\n'
+
+
+@pytest.mark.parametrize(
+    ("listener", "group", "sentences"),
+    [
+        ("tls.policy = 'modern'", "", ["listener edge: tls.policy intermediate -> modern"]),
+        (
+            "tls.client_ca = '/ca.pem'",
+            "",
+            ["listener edge: tls.client_ca default -> /ca.pem", "listener edge: tls.client_auth off -> required"],
+        ),
+        ("tls.alpn = 'http/1.1'", "", ["listener edge: tls.alpn none -> http/1.1"]),
+        (
+            "proxy_protocol = 'accept'\ntrusted_proxies = '10.0.0.0/8'",
+            "",
+            [
+                "listener edge: proxy_protocol none -> accept",
+                "listener edge: trusted_proxies none -> 10.0.0.0/8",
+            ],
+        ),
+        ("", "target_tls = { verify = false }", ["group web: target_tls.verify True -> False"]),
+        ("", "target_tls.server_name = 'a.test'", ["group web: target_tls.server_name default -> a.test"]),
+    ],
+)
+def test_what_a_reload_says_of_tls(listener: str, group: str, sentences: list[str]) -> None:
+    old, new = read(TLS + TLS_GROUP), read(TLS + listener + "\n" + TLS_GROUP + group + "\n")
+    assert list(plan(old, new).sentences) == sentences
+
+
+def test_what_a_reload_says_of_certificates() -> None:
+    old = read(TLS + TLS_GROUP)
+    new = read(TLS.replace("}]", '}, { directory = "/certs" }]') + TLS_GROUP)
+    assert plan(old, new).sentences == ("listener edge: certificates /a.pem -> /a.pem, /certs",)
+    other = read(TLS.replace('"/a.pem"', '"/a.pem", key = "/a.key"') + TLS_GROUP)
+    assert plan(old, other).sentences == ("listener edge: certificates /a.pem -> /a.pem with /a.key",)
+
+
+def test_what_a_reload_says_of_proxy_headers() -> None:
+    new = read(WEB + GROUP.replace('"b=10.0.0.2:80"', '{ name = "b", address = "10.0.0.2:80", proxy_protocol = "v2" }'))
+    assert plan(BASE, new).sentences == ("group web: proxy_protocol of b default -> v2",)
+    assert plan(BASE, read(WEB + GROUP + "proxy_protocol = 'v1'\n")).sentences == (
+        "group web: proxy_protocol none -> v1",
+    )
+
+
+def test_what_a_reload_says_of_rules_by_name() -> None:
+    rule = '[[listener.rule]]\nsni = ["a.test", "*.b.test"]\nalpn = "h2"\nforward = "web"\n'
+    there = read(WEB + rule + GROUP)
+    assert plan(BASE, there).sentences == ("listener in: add rule 1: sni a.test or *.b.test, alpn h2 -> group web",)
+    other = read(WEB + rule.replace('["a.test", "*.b.test"]', '"c.test"') + GROUP)
+    assert plan(there, other).sentences == ("listener in: rule 1: sni a.test, *.b.test -> c.test",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentences"),
+    [
+        ("max_connections = 5", "max_connections = 6", ["shield.max_connections 5 -> 6"]),
+        ("", "deny = ['10.0.0.0/8', { file = '/d' }]", ["shield.deny none -> 10.0.0.0/8, /d"]),
+        ("", "connection_rate_per_source = '50/s'", ["shield.connection_rate_per_source default -> 50/s burst 50"]),
+        ("", "request_rate = { rate = '5/m' }", ["shield.request_rate none -> 5/m burst 5 of all requests: 429"]),
+        ("block = {}", "block.for = '1h'", ["shield.block.for 600 -> 3600"]),
+        ("", "block.of = 'rate'", ["shield.block default -> after 20 of rate within 1m for 10m"]),
+        (
+            "",
+            "http.deny_path = '/a'",
+            ["shield.http.deny_path none -> /a", "shield.http.normalise_path False -> True"],
+        ),
+    ],
+)
+def test_what_a_reload_says_of_the_shield_is_said_once(old: str, new: str, sentences: list[str]) -> None:
+    before, after = (read(f"[shield]\n{text}\n" + WEB + GROUP) for text in (old, new))
+    planned = plan(before, after)
+    assert list(planned.sentences) == sentences
+    assert [change.new.name for change in planned.listeners_changed] == ["in"], "it obeys it as well"
+
+
+def test_what_a_reload_says_of_a_listeners_own_shield() -> None:
+    old, new = (
+        read(f"[shield]\nmax_connections = 9\n{WEB}{own}\n{GROUP}") for own in ("", "shield.max_connections = 5")
+    )
+    assert plan(old, new).sentences == ("listener in: shield.max_connections 9 -> 5",)
+    assert plan(new, old).sentences == ("listener in: shield.max_connections 5 -> 9",)
+
+
+def test_a_list_with_another_content_is_told_where_both_are_known() -> None:
+    config = read("[shield]\ndeny = { file = '/d' }\n" + WEB + "shield.max_connections = 5\n" + GROUP)
+
+    def having(networks: tuple[str, ...]) -> Config:
+        def full(shield: Shield) -> Shield:
+            return shield.with_lists({"/d": networks})
+
+        listeners = tuple(item.with_shield(full(item.shield)) for item in config.listeners)
+        return config.model_copy(update={"shield": full(config.shield), "listeners": listeners})
+
+    old, new = having(("10.0.0.0/8", "192.0.2.1/32")), having(("10.0.0.0/8", "192.0.2.2/32", "192.0.2.3/32"))
+    assert plan(old, new).sentences == ("shield: /d has 2 networks more and 1 less",)
+    assert plan(old, new).listeners_changed
+    assert plan(config, new).sentences == ()
+
+
+def test_other_authorities_in_the_same_file_are_told() -> None:
+    group = GROUP + 'protocol = "tls"\ntarget_tls = { ca = "/ca.pem" }\n'
+    config = read(WEB + group)
+
+    def believing(authorities: str) -> Config:
+        return config.model_copy(update={"groups": (config.groups[0].with_authorities(authorities),)})
+
+    assert plan(believing("one"), believing("one")).sentences == ()
+    changed = plan(believing("one"), believing("two"))
+    assert changed.sentences == ("group web: target_tls.ca: /ca.pem has another content",)
+    assert [change.new.authorities for change in changed.groups_changed] == ["two"]

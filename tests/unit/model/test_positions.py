@@ -207,6 +207,53 @@ def test_lines_and_columns_count_from_1_and_what_is_absent_is_where_it_would_be(
     assert places.line_column(places.value(path)) == at_value
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        """[shield]
+deny = [{ file = "/a" }, { file = "/b" }]
+[shield.http]
+methods = ["GET", "PUT"]
+[[listener]]
+certificates = [{ cert = "/c" }, { cert = "/d" }]
+[listener.tls]
+policy = "modern"
+[listener.shield]
+request_rate = [{ rate = "1/s" }, { rate = "2/s" }]
+[listener.shield.http]
+methods = ["GET", "HEAD"]
+""",
+        """shield.deny = [{ file = "/a" }, { file = "/b" }]
+shield.http.methods = ["GET", "PUT"]
+[[listener]]
+tls = { policy = "modern" }
+shield.http.methods = ["GET", "HEAD"]
+[[listener.certificates]]
+cert = "/c"
+[[listener.certificates]]
+cert = "/d"
+[[listener.shield.request_rate]]
+rate = "1/s"
+[[listener.shield.request_rate]]
+rate = "2/s"
+""",
+    ],
+    ids=["tables", "keys"],
+)
+def test_what_is_in_the_shield_and_in_tls_is_found(text):
+    places = Positions(text)
+    for path, written in {
+        ("shield", "deny", 1, "file"): '"/b"',
+        ("shield", "http", "methods", 1): '"PUT"',
+        ("listener", 0, "certificates", 1, "cert"): '"/d"',
+        ("listener", 0, "tls", "policy"): '"modern"',
+        ("listener", 0, "shield", "request_rate", 1, "rate"): '"2/s"',
+        ("listener", 0, "shield", "http", "methods", 1): '"HEAD"',
+    }.items():
+        assert text[places.value(path) :].startswith(written), path
+    check(text)
+
+
 NESTED = {
     "tables": """[[listener]]
 [[listener.rule]]

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nlb.observe.collector import SnapshotCollector, process_figures
 from nlb.observe.counters import DURATION, LATENCY
-from tests.unit.admin.canned import fact, group, http_snapshot, listener, snapshot, target, worker
+from tests.unit.admin.canned import NOW, certificate, fact, group, http_snapshot, listener, snapshot, target, worker
 
 Labels = dict[str, str]
 
@@ -136,6 +136,22 @@ def test_a_sample(name: str, labels: Labels, number: float) -> None:
 )
 def test_a_sample_of_requests(name: str, labels: Labels, number: float) -> None:
     assert value(http_snapshot(), name, **labels) == number
+
+
+def test_certificates_tell_when_they_end_the_first_of_one_name() -> None:
+    facts = snapshot(
+        certificates=[
+            certificate("web", "a.test", "b.test"),
+            certificate("web", "a.test", kind="rsa", bits=2048, not_after=NOW + 5),
+            certificate("web", file="/etc/nlb/nameless.pem"),
+            certificate("api", "a.test"),
+        ]
+    )
+    assert scrape(facts)["nlb_tls_certificate_not_after_timestamp_seconds"] == [
+        ({"listener": "web", "name": "a.test"}, NOW + 5),
+        ({"listener": "web", "name": "/etc/nlb/nameless.pem"}, NOW + 60 * 86400),
+        ({"listener": "api", "name": "a.test"}, NOW + 60 * 86400),
+    ]
 
 
 def test_tcp_has_no_series_of_requests() -> None:

@@ -21,13 +21,17 @@ from nlb.observe.counters import (
     LAG,
     LATENCY,
     LISTENER_WORDS,
+    MONITORED_WORD,
     OUTCOME_WORD,
     POLICY_FAILURES,
     QUEUE_SINCE,
     QUEUED,
     ROUTE_WORDS,
     SESSIONS,
+    SHIELD_WORD,
     TARGET_WORDS,
+    TLS_FULL,
+    TLS_RESUMED,
     TURNS,
     WORKER_LAG,
     WORKER_WORDS,
@@ -37,6 +41,7 @@ from nlb.observe.counters import (
     size,
     total,
 )
+from nlb.shield.words import REASONS
 
 
 def rows(workers: int) -> list[Row]:
@@ -77,7 +82,9 @@ def test_blocks_have_room_for_all_their_words() -> None:
 def test_every_outcome_and_every_reason_has_a_word_of_its_own() -> None:
     assert list(OUTCOME_WORD) == list(EXCHANGE_OUTCOME_WORD) == list(OUTCOMES)
     assert list(DESYNC_WORD) == list(CLASS_OF)
+    assert list(SHIELD_WORD) == list(MONITORED_WORD) == list(REASONS)
     words = [*OUTCOME_WORD.values(), *EXCHANGE_OUTCOME_WORD.values(), *DESYNC_WORD.values()]
+    words += [*SHIELD_WORD.values(), *MONITORED_WORD.values(), TLS_FULL, TLS_RESUMED]
     assert words == list(range(DURATIONS + len(DURATION) + 2, LISTENER_WORDS))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,12 @@ import pytest
 from nlb.balance.retries import LEAST, WINDOW
 from nlb.balance.target import DRAIN
 from nlb.observe import counters
-from nlb.proxy.exchange import _MOST_INTERIM
+from nlb.proxy.body import Body
+from nlb.proxy.exchange import _MOST_INTERIM, Exchange
+from nlb.proxy.http import HttpSession
+from nlb.proxy.pipe import Pipe
+from nlb.proxy.streams import Streams
+from nlb.proxy.tcp import TcpSession
 from tests.fakes import END, Dialled, End
 from tests.unit.proxy.http_stage import LAST, REDIRECT, answer, chunk, chunked, get, ok, one_chunk, post, status
 
@@ -99,6 +105,26 @@ def test_a_late_target_costs_its_time_once(http: Make) -> None:
     web.loop.pass_time(5)
     web.says(target, ok())
     assert (client.heard(), web.failed) == (ok(), [("a", "timeout")])
+
+
+@pytest.mark.parametrize("request_", [get("/a"), post(b"hel", length=5)])
+def test_a_target_that_leaves_before_it_took_a_byte_is_passed_over(http: Make, request_: bytes) -> None:
+    web = http(first := End(), target := End())
+    first.refuses_more = True
+    client = web.arrives(End(request_))
+    assert (target.heard(), web.failed) == (request_, [("a", "refused")])
+    web.says(target, ok())
+    assert status(client.heard()) == 200
+
+
+def test_a_target_without_any_room_gets_the_request_later(http: Make) -> None:
+    web = http(target := End(room=0))
+    client = web.arrives(End(get("/a")))
+    assert web.session.exchange.phase == "request"
+    web.takes(target)
+    assert (target.heard(), web.session.exchange.phase) == (get("/a"), "response")
+    web.says(target, ok())
+    assert client.heard() == ok()
 
 
 # --- no target, or not yet
@@ -509,6 +535,44 @@ def test_a_client_that_leaves(http: Make, phase: str, way: bytes | str) -> None:
     assert (client.fate, target.closed, web.pooled) == ("reset", True, 0)
 
 
+@pytest.mark.parametrize(
+    ("said", "phase"),
+    [
+        ([ok(b"hello")], "data"),
+        ([ok(b"hel", length=5)], "data"),
+        ([answer("100 Continue")], "response"),
+        ([b"nonsense\r\n\r\n"], "response"),
+    ],
+)
+def test_a_client_that_has_left_when_it_is_sent_to(http: Make, said: list[bytes], phase: str) -> None:
+    web = http(target := End())
+    client = web.arrives(End(get()))
+    client.refuses_more = True
+    web.says(target, *said)
+    assert (client.fate, target.closed, web.exchanges) == ("reset", True, {f"{phase}/client_reset": 1})
+
+
+def test_a_client_that_leaves_before_it_was_sent_the_rest(http: Make) -> None:
+    web = http(target := End())
+    client = web.arrives(End(get(), room=10))
+    web.says(target, ok(b"hello"))
+    client.refuses_more = True
+    web.takes(client)
+    assert (client.fate, web.exchanges) == ("reset", {"data/client_reset": 1})
+
+
+@pytest.mark.parametrize("phase", ["connect", "response"])
+def test_a_client_that_was_far_ahead_and_resets(http: Make, phase: str) -> None:
+    web = http(target := Dialled())
+    client = web.arrives(End(get()))
+    if phase == "response":
+        target.answer()
+    web.says(client, b"x" * 200_000)
+    client.says.clear()  # the kernel drops what was not read
+    web.resets(client)
+    assert (client.fate, web.exchanges) == ("reset", {f"{phase}/client_reset": 1})
+
+
 @pytest.mark.parametrize("way", [END, RESET])
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_target_that_leaves(http: Make, phase: str, way: bytes | str) -> None:
@@ -565,6 +629,49 @@ def test_nlb_stops(http: Make, phase: str) -> None:
     web.loop.settle()
     outcome = f"{phase.partition(',')[0]}/shutdown".replace("answering", "response")
     assert (client.fate, web.exchanges, web.outcomes) == ("reset", {outcome: 1}, {outcome: 1})
+
+
+def test_an_end_is_an_end(http: Make) -> None:
+    web = http(End())
+    web.arrives(End(get()))
+    session, exchange = web.session, web.session.exchange
+    for _ in range(2):
+        session.close("shutdown")
+        exchange.end("done")
+    assert (web.exchanges, web.outcomes) == ({"response/shutdown": 1}, {"response/shutdown": 1})
+
+
+# --- nothing is left for the garbage collector, which comes seldom
+
+KINDS = (HttpSession, Exchange, Streams, Body, TcpSession, Pipe)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (get("/", "Connection: close"), [ok()]),
+        (get(version="1.0"), [answer("200 OK"), b"hello", END]),
+        (post(b"hel", length=5), [ok()]),
+        (chunked(b"hel"), [b"nonsense\r\n\r\n"]),
+        (get(), [ok(b"hel", length=5), END]),
+        (get("/", "Connection: upgrade", "Upgrade: x"), [answer("101 Go", "Connection: upgrade", "Upgrade: x"), END]),
+    ],
+)
+def test_an_exchange_that_ended_is_gone(http: Make, asked: bytes, said: list[bytes]) -> None:
+    gc.collect()
+    before = {id(thing) for thing in gc.get_objects() if isinstance(thing, KINDS)}
+    gc.disable()
+    try:
+        web = http(target := End())
+        client = web.arrives(End(asked))
+        web.says(target, *said)
+        if not client.closed:
+            web.says(client, END)
+        assert (client.closed, target.closed or web.pooled == 1) == (True, True)
+        left = [thing for thing in gc.get_objects() if isinstance(thing, KINDS) and id(thing) not in before]
+        assert left == []
+    finally:
+        gc.enable()
 
 
 # --- bugs

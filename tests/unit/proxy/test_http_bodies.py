@@ -320,12 +320,14 @@ def test_interim_responses_wait_for_a_client_without_room(http: Make, last: byte
 
 
 def test_an_interim_response_that_waits_is_followed_by_our_own_when_the_target_fails(http: Make) -> None:
-    for said in (END, b"nonsense\r\n\r\n", CHUNKS + b"xyz\r\n"):
-        web = http(target := End())
-        client = web.arrives(End(get(), room=10))
-        web.says(target, GO_ON, said)
-        web.takes(client)
-        assert status(client.heard().removeprefix(GO_ON)) == 502
+    for said in ([GO_ON, END], [GO_ON, b"nonsense\r\n\r\n"], [GO_ON + CHUNKS + b"xyz\r\n"], [GO_ON + CHUNKS[:9], END]):
+        for room in (0, 10):
+            web = http(target := End())
+            client = web.arrives(End(get(), room=room))
+            web.says(target, *said)
+            web.takes(client)
+            heard = client.heard()
+            assert (heard[: len(GO_ON)], status(heard[len(GO_ON) :])) == (GO_ON, 502)
 
 
 def test_an_interim_response_before_the_request_was_sent_makes_no_time_negative(http: Make) -> None:

@@ -288,6 +288,36 @@ def test_the_time_for_a_head_begins_anew_with_each_request(http: Make) -> None:
     assert (status(client.heard()), client.fate) == (408, "ended")
 
 
+def test_an_empty_line_behind_a_body_begins_no_head(http: Make) -> None:
+    web = http(target := End(), targets="a", pool_timeout=1000.0)
+    client = web.arrives(End(post(b"hello") + b"\r\n"))
+    web.says(target, ok())
+    assert client.heard() == ok()
+    web.sweep(30)
+    assert (client.fate, client.heard()) == ("open", b"")
+    web.says(client, get()[:5])
+    web.sweep(8)
+    web.says(client, get()[5:] + b"\r\n")
+    web.says(target, ok())
+    assert (client.heard(), web.log.lines[1]["duration"]) == (ok(), 8.0)
+    web.sweep(IDLE + 1)
+    assert (client.fate, client.heard(), web.outcomes) == ("closed", b"", {"request/idle": 1})
+
+
+@pytest.mark.parametrize("way", ["the client leaves", "the listener leaves"])
+def test_an_empty_line_keeps_nobody(http: Make, way: str) -> None:
+    web = http(target := End())
+    client = web.arrives(End(post(b"hello") + b"\r\n"))
+    web.says(target, ok())
+    if way == "the client leaves":
+        web.says(client, END)
+    else:
+        web.sweep(2)
+        web.listener.close()
+        web.loop.settle()
+    assert (client.fate, web.outcomes) == ("closed", {"data/done": 1})
+
+
 @pytest.mark.parametrize("head", BAD, ids=str)
 def test_what_is_no_request_is_answered_counted_and_not_passed_on(http: Make, head: Head) -> None:
     web = http(reason_header=True)
@@ -345,6 +375,26 @@ def test_a_client_that_leaves_while_it_has_time_to_read(http: Make, way: str) ->
         web.says(client, b"more", END)
     assert client.closed
     assert sum(web.outcomes.values()) == 1
+
+
+class Odd(End):
+    """A connection that cannot be shut down, because it has just broken."""
+
+    def shutdown(self, how: int) -> None:
+        raise OSError("not connected")
+
+
+def test_a_client_that_is_gone_needs_no_time_to_read(http: Make) -> None:
+    web = http()
+    client = web.arrives(Odd(b"\0"))
+    assert (client.closed, web.outcomes) == (True, {"request/bad_head": 1})
+
+
+def test_being_woken_for_nothing_is_no_end(http: Make) -> None:
+    web = http()
+    client = web.arrives(End(b"\0"))
+    web.says(client, NOTHING)
+    assert client.fate == "ended"
 
 
 def test_who_has_time_to_read_has_it_when_nlb_stops_too(http: Make) -> None:
@@ -419,10 +469,26 @@ def test_a_listener_that_leaves_closes_who_is_between_two_requests(http: Make) -
     web = http(target := End())
     fresh, served = web.arrives(), web.arrives(End(get()))
     web.says(target, ok())
+    web.sweep(2)
     web.listener.close()
     web.loop.settle()
     assert (fresh.fate, served.fate) == ("closed", "closed")
     assert web.outcomes == {"request/shutdown": 1, "data/done": 1}
+
+
+def test_a_listener_that_leaves_answers_who_may_just_be_asking(http: Make) -> None:
+    web = http(target := End(), targets="a")
+    fresh, served, silent = web.arrives(), web.arrives(End(get())), web.arrives()
+    web.says(target, ok())
+    assert served.heard() == ok()
+    web.listener.close()
+    web.loop.settle()
+    for client in (fresh, served):
+        web.says(client, get())
+        web.says(target, ok())
+        assert (client.heard(), client.fate) == (closing(ok()), "closed")
+    web.sweep(2)
+    assert (silent.fate, web.outcomes) == ("closed", {"request/shutdown": 1, "data/done": 2})
 
 
 def test_a_listener_that_leaves_finishes_what_is_under_way(http: Make) -> None:

@@ -1,0 +1,44 @@
+"""What listeners and groups speak, and who can stand behind whom."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Protocol = Literal["tcp", "http", "tls", "https"]
+
+# Requests are read, so there are rules, headers and statuses.
+HTTP = ("http", "https")
+
+# A listener takes the encryption off; a group puts it on again.
+ENCRYPTED = ("tls", "https")
+
+# A listener -> the groups that it may forward to. What is inside the encryption stays the same.
+FORWARDS: dict[str, tuple[str, ...]] = {
+    "tcp": ("tcp", "tls"),
+    "tls": ("tcp", "tls"),
+    "http": ("http", "https"),
+    "https": ("http", "https"),
+}
+
+# What a connection begins with where there is a proxy in between.
+ProxyProtocol = Literal["none", "v1", "v2"]
+
+
+NO_PROXY_HEADER = (
+    "connections to http targets carry requests of many clients, so no header can say whose they are; "
+    "X-Forwarded-For tells it: leave this out"
+)
+
+
+def needs_http(protocol: str) -> str:
+    """Why a key that is about requests is not for what speaks this."""
+    better = "https" if protocol in ENCRYPTED else "http"
+    return (
+        f'needs protocol = "{better}", because {protocol} passes bytes on and sees no requests; '
+        "write that, or leave this out"
+    )
+
+
+def needs_tls(protocol: str) -> str:
+    better = "https" if protocol in HTTP else "tls"
+    return f'needs protocol = "{better}", because {protocol} encrypts nothing; write that, or leave this out'

@@ -1,0 +1,271 @@
+"""What comes before a session, on real sockets: PROXY headers, names in a hello, TLS on either side."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+import pytest
+import trustme
+
+from nlb.model.address import Address, parse_address
+from nlb.net.proxy_protocol import ALPN, AUTHORITY, encode_v1, encode_v2, parse
+from tests.waiting import PATIENCE
+from tests.wire.rig import Rig, fate
+
+CLIENT = parse_address("203.0.113.9:41000")
+OURS = parse_address("192.0.2.1:443")
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+def served(ca: trustme.CA, *names: str) -> dict[str, Any]:
+    pair = ca.issue_cert(*names)
+    pem = pair.private_key_pem.bytes() + b"".join(blob.bytes() for blob in pair.cert_chain_pems)
+    return {"names": list(names), "pem": pem.decode()}
+
+
+def tls_spec(*certificates: dict[str, Any], **also: Any) -> dict[str, Any]:
+    spec = {"policy": "intermediate", "alpn": [], "client_ca": "", "client_auth": "off", "strict_sni": False}
+    return spec | {"certificates": list(certificates), "default": [0]} | also
+
+
+def client_context(ca: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    return context
+
+
+# --- the PROXY protocol
+
+
+@pytest.mark.parametrize("header", [encode_v1(CLIENT, OURS), encode_v2(CLIENT, OURS)], ids=["v1", "v2"])
+def test_the_client_that_a_trusted_proxy_tells_of(rig: Rig, header: bytes) -> None:
+    origin = rig.origin()
+    address = rig.listen(rig.group(origin), proxies=["127.0.0.0/8"], proxy_header_timeout=PATIENCE)
+    client = rig.connect(address)
+    client.sendall(header + b"hello")
+    target = rig.stack.enter_context(origin.accept())
+    assert target.recv(100) == b"hello"
+    assert [session["client"] for session in rig.sessions()] == ["203.0.113.9:41000"]
+
+
+def test_a_header_that_comes_byte_by_byte(rig: Rig) -> None:
+    origin = rig.origin()
+    address = rig.listen(rig.group(origin), proxies=["127.0.0.0/8"], proxy_header_timeout=PATIENCE)
+    client = rig.connect(address)
+    for byte in encode_v2(CLIENT, OURS) + b"!":
+        client.sendall(bytes((byte,)))
+        rig.settle()
+    target = rig.stack.enter_context(origin.accept())
+    assert target.recv(100) == b"!"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "said"),
+    [
+        (["127.0.0.0/8"], b"GET / HTTP/1.1\r\n"),
+        (["127.0.0.0/8"], b"PROXY TCP4 203.0.113.9 192.0.2.1 70000 443\r\n"),
+        (["10.0.0.0/8"], encode_v1(CLIENT, OURS)),
+    ],
+    ids=["none", "wrong", "a stranger's"],
+)
+def test_what_is_no_header_to_be_believed_never_reaches_a_target(rig: Rig, proxies: list[str], said: bytes) -> None:
+    origin = rig.origin()
+    address = rig.listen(rig.group(origin), proxies=proxies, proxy_header_timeout=PATIENCE)
+    client = rig.connect(address)
+    try:
+        client.sendall(said)
+    except ConnectionError:
+        pass  # a stranger is reset at once
+    assert fate(client) == "reset"
+    rig.until(lambda: rig.outcomes == {"preface/bad_proxy_header": 1})
+    assert rig.active == 0
+
+
+def test_a_header_that_never_comes(rig: Rig) -> None:
+    address = rig.listen(rig.group(rig.origin()), proxies=["127.0.0.0/8"], proxy_header_timeout=0.01)
+    assert fate(rig.connect(address)) == "reset"
+    rig.until(lambda: rig.outcomes == {"preface/timeout": 1})
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_target_is_told_who_its_client_is(rig: Rig, version: str) -> None:
+    origin = rig.origin()
+    address = rig.listen(rig.group(origin, odd={"proxy_protocol": version}))
+    client, target = rig.through(address, origin)
+    client.sendall(b"hello")
+    said = target.recv(1000)
+    while b"hello" not in said:
+        said += target.recv(1000)
+    header = parse(said)
+    assert header
+    assert header.source == Address(*client.getsockname())
+    assert header.destination == Address(*client.getpeername())
+    assert said[header.size :] == b"hello"
+
+
+# --- TLS that is passed on
+
+
+def test_the_name_in_a_hello_leads_to_its_group(rig: Rig, ca: trustme.CA) -> None:
+    front, secret = rig.origin(), rig.origin()
+    default, special = rig.group(front), rig.group(secret)
+    hellos = [{"sni": ["*.secret.example"], "alpn": [], "forward": [[special, 1]]}]
+    address = rig.listen(default, hellos=hellos, handshake_timeout=PATIENCE)
+    for name, origin in (("www.secret.example", secret), ("www.example", front)):
+        client = rig.connect(address)
+        hello = ssl.MemoryBIO()
+        end = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname=name)
+        with pytest.raises(ssl.SSLWantReadError):
+            end.do_handshake()
+        said = hello.read()
+        client.sendall(said[:7])
+        rig.settle()
+        client.sendall(said[7:])
+        target = rig.stack.enter_context(origin.accept())
+        got = b""
+        while len(got) < len(said):
+            got += target.recv(65536)
+        assert got == said
+
+
+def test_what_is_no_hello_goes_to_the_default(rig: Rig) -> None:
+    front, secret = rig.origin(), rig.origin()
+    default, special = rig.group(front), rig.group(secret)
+    hellos = [{"sni": [], "alpn": [], "forward": [[special, 1]]}]
+    client = rig.connect(rig.listen(default, hellos=hellos, handshake_timeout=PATIENCE))
+    client.sendall(b"SSH-2.0-x\r\n")
+    assert rig.stack.enter_context(front.accept()).recv(100) == b"SSH-2.0-x\r\n"
+
+
+# --- TLS that ends here
+
+
+def test_bytes_in_the_clear_behind_tls(rig: Rig, ca: trustme.CA) -> None:
+    origin = rig.origin()
+    spec = tls_spec(served(ca, "www.example"), served(ca, "*.other.example"))
+    address = rig.listen(rig.group(origin), tls=spec, handshake_timeout=PATIENCE)
+    for name in ("www.example", "a.other.example"):
+        with client_context(ca).wrap_socket(rig.connect(address), server_hostname=name) as client:
+            client.sendall(b"x" * 300_000)
+            target = rig.stack.enter_context(origin.accept())
+            got = b""
+            while len(got) < 300_000:
+                got += target.recv(65536)
+            assert got == b"x" * 300_000
+            target.sendall(b"y" * 300_000)
+            got = b""
+            while len(got) < 300_000:
+                got += client.recv(65536)
+            assert got == b"y" * 300_000
+            target.close()
+            assert client.recv(1) == b""
+    rig.until(lambda: not rig.active)
+
+
+def test_plain_http_on_a_port_of_tls_is_told_so(rig: Rig, ca: trustme.CA) -> None:
+    address = rig.listen(rig.group(rig.origin()), tls=tls_spec(served(ca, "a")), handshake_timeout=PATIENCE)
+    client = rig.connect(address)
+    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert client.recv(1000).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    rig.until(lambda: rig.outcomes == {"preface/plain_http": 1})
+
+
+def test_a_handshake_that_never_comes(rig: Rig, ca: trustme.CA) -> None:
+    address = rig.listen(rig.group(rig.origin()), tls=tls_spec(served(ca, "a")), handshake_timeout=0.01)
+    assert fate(rig.connect(address)) == "reset"
+    rig.until(lambda: rig.outcomes == {"preface/timeout": 1})
+
+
+def test_a_client_that_does_not_trust_us(rig: Rig, ca: trustme.CA) -> None:
+    address = rig.listen(rig.group(rig.origin()), tls=tls_spec(served(ca, "a")), handshake_timeout=PATIENCE)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        ssl.create_default_context().wrap_socket(rig.connect(address), server_hostname="a")
+    rig.until(lambda: rig.outcomes == {"preface/client_alert": 1})
+
+
+# --- TLS to the target
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted", "outcome"),
+    [
+        ("target.example", True, ""),
+        ("other.example", True, "connect/certificate"),
+        ("target.example", False, "connect/certificate"),
+    ],
+    ids=["good", "another name", "an unknown authority"],
+)
+def test_a_target_is_verified(rig: Rig, ca: trustme.CA, name: str, trusted: bool, outcome: str) -> None:
+    origin = rig.origin()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("target.example").configure_cert(context)
+    authority = ca if trusted else trustme.CA()
+    tls = {"verify": True, "ca": authority.cert_pem.bytes().decode(), "server_name": name, "alpn": []}
+    address = rig.listen(rig.group(origin, tries=1, odd={"tls": tls}))
+    client = rig.connect(address)
+    client.sendall(b"hello")
+    accepted = rig.stack.enter_context(origin.accept())
+    accepted.setblocking(False)
+    served_end = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+    rig.stack.enter_context(served_end)
+
+    def shaken() -> bool:
+        try:
+            served_end.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    rig.until(shaken)
+    if outcome:
+        rig.until(lambda: rig.outcomes == {outcome: 1})
+        return
+    got = bytearray()
+
+    def heard() -> bool:
+        try:
+            got.extend(served_end.recv(100))
+        except ssl.SSLWantReadError:
+            pass
+        return bytes(got) == b"hello"
+
+    rig.until(heard)
+    served_end.send(b"world")
+    assert client.recv(100) == b"world"
+
+
+def test_the_facts_of_tls_go_on_in_a_proxy_header(rig: Rig, ca: trustme.CA) -> None:
+    origin = rig.origin()
+    spec = tls_spec(served(ca, "www.example"), alpn=["postgresql"])
+    address = rig.listen(rig.group(origin, odd={"proxy_protocol": "v2"}), tls=spec, handshake_timeout=PATIENCE)
+    context = client_context(ca)
+    context.set_alpn_protocols(["postgresql"])
+    with context.wrap_socket(rig.connect(address), server_hostname="www.example") as client:
+        client.sendall(b"hello")
+        target = rig.stack.enter_context(origin.accept())
+        said = target.recv(1000)
+        header = parse(said)
+        assert header
+        assert (header.tlvs[AUTHORITY], header.tlvs[ALPN]) == (b"www.example", b"postgresql")
+
+
+def test_a_client_that_half_closes_in_tls(rig: Rig, ca: trustme.CA) -> None:
+    origin = rig.origin()
+    address = rig.listen(rig.group(origin), tls=tls_spec(served(ca, "a")), handshake_timeout=PATIENCE)
+    client = client_context(ca).wrap_socket(rig.connect(address), server_hostname="a")
+    rig.stack.enter_context(client)
+    client.sendall(b"last words")
+    target = rig.stack.enter_context(origin.accept())
+    assert target.recv(100) == b"last words"
+    target.sendall(b"an answer")
+    target.shutdown(socket.SHUT_WR)
+    assert client.recv(100) == b"an answer"
+    assert client.recv(100) == b""
