@@ -170,7 +170,6 @@ class ManagedGroup:
             "transparent": settings.transparent,
             "http": self._http() if settings.speaks_http else None,
             "tls": target_tls_spec(settings) if settings.is_encrypted else None,
-            "proxy_protocol": "" if settings.proxy_protocol == "none" else settings.proxy_protocol,
             "targets": [member.spec() for member in self.members.values()],
             "table": None,
         }

@@ -66,7 +66,6 @@ class WorkerGroup:
         self.queue = Queue(self, loop, owner, words, everywhere)
         # What targets want before all else; `greets` is whether they want anything.
         self.greets = False
-        self.proxy_protocol = ""
         self.tls: ClientContext | None = None
         self.tls_name = ""  # whose certificate it must be; "" is the target's own name or address
         # What only exchanges ask for.
@@ -95,17 +94,16 @@ class WorkerGroup:
         self.sources = sources(spec["source"], spec["transparent"])
         self.queue.size = spec["queue"]
         self.queue.timeout = spec["queue_timeout"]
-        self._load_greeting(spec)
+        self._load_greeting(spec, targets)
         self.is_http = spec["http"] is not None
         if self.is_http:
             self._load_http(spec["http"], targets)
 
-    def _load_greeting(self, spec: dict[str, Any]) -> None:
-        self.proxy_protocol = spec.get("proxy_protocol", "")
+    def _load_greeting(self, spec: dict[str, Any], targets: list[Target]) -> None:
         tls = spec.get("tls")
         self.tls = ClientContext(tls["verify"], tls["ca"], tls["alpn"]) if tls else None
         self.tls_name = tls["server_name"] if tls else ""
-        self.greets = bool(self.proxy_protocol or tls)
+        self.greets = bool(tls) or any(target.proxy_protocol for target in targets)
 
     def _load_http(self, spec: dict[str, Any], targets: list[Target]) -> None:
         self.pool.size = spec["pool_size"]

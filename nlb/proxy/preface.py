@@ -210,15 +210,15 @@ class Preface:
         return self._over()
 
     def _failed(self, cause: str) -> None:
-        """OpenSSL has sent its alert. Whoever spoke plain HTTP is told so in plain HTTP, and read to the end: closed
-        with words of it unread, the answer would be lost."""
-        if cause == "plain_http":
-            try:
+        """OpenSSL has sent its alert, and whoever spoke plain HTTP is told so in plain HTTP. A client may have sent
+        more by now: closed with words of it unread, what we said would be lost."""
+        try:
+            if cause == "plain_http":
                 self.client.send(_PLAIN_HTTP)
-                self.client.shutdown(socket.SHUT_WR)
-                self.client.recv(65536)
-            except OSError:
-                pass
+            self.client.shutdown(socket.SHUT_WR)
+            self.client.recv(65536)
+        except OSError:
+            pass
         self.listener.offended(self.address, "tls_alert")
         self.close(cause)
 

@@ -199,13 +199,13 @@ class Seeker:
         assert sock is not None
         loop = self.listener.loop
         try:
-            if group.proxy_protocol:
+            if target.proxy_protocol:
                 # Before anything else, TLS too. An empty socket buffer has room for it.
-                sock.send(introduction(group.proxy_protocol, self.client_address, self.client_socket))
+                sock.send(introduction(target.proxy_protocol, self.client_address, self.client_socket))
             if group.tls is None:
                 return self._greeted()
-            self.target_socket = group.tls.wrap(sock, group.tls_name or target.address.host)  # type: ignore[arg-type]
-        except OSError:
+            self.target_socket = group.tls.wrap(sock, group.tls_name or target.server_name)  # type: ignore[arg-type]
+        except (OSError, ValueError):  # ValueError: of a server name that TLS cannot ask for
             return self.try_another("tls" if group.tls is not None else "refused")
         if self.target_watch is None:
             self.target_watch = loop.watch(sock.fileno(), WRITE, self.shaking_hands, self)

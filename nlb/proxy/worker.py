@@ -341,6 +341,7 @@ class Worker:
             target.rows = self._sessions_everywhere
         target.weight, target.slow_from = fields["weight"], fields["slow_from"]
         target.backup, target.max_connections = fields["backup"], fields["max_connections"]
+        target.server_name, target.proxy_protocol = fields["server_name"], fields["proxy_protocol"]
         target.admin.state, target.health.state = fields["admin"], fields["health"]
         target.resolve.state = fields["resolve"]
         return target

@@ -151,6 +151,7 @@ class Rig:
         for id_, of in zip(ids, targets, strict=True):
             target = Target(id_, f"t{id_}", group.name, of.address if isinstance(of, Origin) else of)
             target.health.state = health
+            target.proxy_protocol = settings.get("proxy_protocol", "")
             self._registered[id_] = group.members[target.name, target.address] = Registration(target, group)
         self.send({"verb": "load", "groups": [group.spec() | (odd or {})], "wait": wait})
         return number

@@ -96,7 +96,7 @@ def test_a_header_that_never_comes(rig: Rig) -> None:
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_target_is_told_who_its_client_is(rig: Rig, version: str) -> None:
     origin = rig.origin()
-    address = rig.listen(rig.group(origin, odd={"proxy_protocol": version}))
+    address = rig.listen(rig.group(origin, proxy_protocol=version))
     client, target = rig.through(address, origin)
     client.sendall(b"hello")
     said = target.recv(1000)
@@ -245,7 +245,7 @@ def test_a_target_is_verified(rig: Rig, ca: trustme.CA, name: str, trusted: bool
 def test_the_facts_of_tls_go_on_in_a_proxy_header(rig: Rig, ca: trustme.CA) -> None:
     origin = rig.origin()
     spec = tls_spec(served(ca, "www.example"), alpn=["postgresql"])
-    address = rig.listen(rig.group(origin, odd={"proxy_protocol": "v2"}), tls=spec, handshake_timeout=PATIENCE)
+    address = rig.listen(rig.group(origin, proxy_protocol="v2"), tls=spec, handshake_timeout=PATIENCE)
     context = client_context(ca)
     context.set_alpn_protocols(["postgresql"])
     with context.wrap_socket(rig.connect(address), server_hostname="www.example") as client:
