@@ -4,8 +4,8 @@ Control makes one block of memory and hands it to every worker. It holds a row p
 its worker, and any number of readers, so nothing is locked:
 
     row of worker 0 | row of worker 1 | ...
-    row = worker words | listener words x LISTENERS | group words x GROUPS | target words x TARGETS
-          | route words x ROUTES
+    row = worker words | listener words x LISTENERS | group words x GROUPS | route words x ROUTES
+          | target words x TARGETS
 
 Memory that nobody touches costs nothing, so the capacities are generous. A replaced worker goes on in the row of
 the dead one: counters keep their values, so that totals never fall; gauges are cleared first.
@@ -88,9 +88,9 @@ STATUSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 _LISTENERS_AT = WORKER_WORDS
 _GROUPS_AT = _LISTENERS_AT + LISTENERS * LISTENER_WORDS
-_TARGETS_AT = _GROUPS_AT + GROUPS * GROUP_WORDS
-_ROUTES_AT = _TARGETS_AT + TARGETS * TARGET_WORDS
-ROW_WORDS = _ROUTES_AT + ROUTES * ROUTE_WORDS
+_ROUTES_AT = _GROUPS_AT + GROUPS * GROUP_WORDS
+_TARGETS_AT = _ROUTES_AT + ROUTES * ROUTE_WORDS  # the last: a target beyond the capacity has no words, not a route's
+ROW_WORDS = _TARGETS_AT + TARGETS * TARGET_WORDS
 
 OUTCOME_WORD = {outcome: OUTCOME + position for position, outcome in enumerate(OUTCOMES)}
 EXCHANGE_OUTCOME_WORD = {outcome: EXCHANGE_OUTCOME + position for position, outcome in enumerate(OUTCOMES)}
@@ -137,7 +137,7 @@ class Row:
     @property
     def sessions(self) -> Words:
         """The sessions of every target, by its number."""
-        return self._words[_TARGETS_AT + ACTIVE : _ROUTES_AT : TARGET_WORDS]
+        return self._words[_TARGETS_AT + ACTIVE :: TARGET_WORDS]
 
     def clear_gauges(self, listeners: Iterable[int], targets: Iterable[int], groups: Iterable[int] = ()) -> None:
         """After a worker's death: what it had open is gone. Given are the numbers in use."""

@@ -125,7 +125,7 @@ def test_after_an_ambiguous_request_nothing_more_is_read(site: Site) -> None:
     assert (answer.statuses, seen.target) == ([200], "/1")
     # The connection to the target ended as well.
     target, _ = site.ask([b"GET /3 HTTP/1.1\r\nHost: a\r\n\r\n"])
-    assert target.seen[0].connection > seen.connection
+    assert target.seen[0].connection != seen.connection
 
 
 def test_chunked_bodies_arrive_as_their_payload_or_not_at_all(site: Site) -> None:
