@@ -39,15 +39,14 @@ def test_a_target_killed_under_load_fails_no_request(
     nlb.has_health(t1="healthy", t2="healthy", t3="healthy")
     with Crowd(nlb.port) as crowd:
         crowd.goes_on()
-        for target in targets[:2]:
-            before = len(target.seen)
-            assert before
-            target.stop()
-            crowd.goes_on()
-            nlb.has_health(**{target.name: "unhealthy"})
-            target.start()
-            nlb.has_health(**{target.name: "healthy"})
-            until(lambda target=target, before=before: len(target.seen) > before + 10, PATIENCE)
+        targets[0].stop()
+        before = len(targets[0].seen)
+        assert before
+        crowd.goes_on()
+        nlb.has_health(t1="unhealthy")
+        targets[0].start()
+        nlb.has_health(t1="healthy")
+        until(lambda: len(targets[0].seen) > before + 10, PATIENCE)
     assert not crowd.errors
 
 
@@ -142,7 +141,7 @@ def test_rules_change_under_load_without_a_failed_request(
     kept = stack.enter_context(Client(port))
     assert kept.ask("/new/").body == b"t1"
     with Crowd(port) as crowd:
-        for turn in range(4):
+        for turn in range(3):
             crowd.goes_on(60)
             rules = rule("new", 'path = "/new/*"\nforward = "next"') if turn % 2 == 0 else ""
             more = f"idle_timeout = {60 + turn}\n{rules}"
@@ -208,7 +207,7 @@ def test_an_address_passes_to_another_listener_without_a_failed_request(
     groups = group(targets[:1])
     nlb = stack.enter_context(daemon(tmp_path, edge(name="l0", bind=bind) + groups, workers=2))
     with Crowd(nlb.port) as crowd:
-        for number in range(1, 5):
+        for number in range(1, 4):
             crowd.goes_on(60)
             nlb.write(edge(name=f"l{number}", bind=bind) + groups)
             assert nlb.ctl("reload").returncode == 0

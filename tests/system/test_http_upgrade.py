@@ -74,7 +74,7 @@ def test_tunnels_survive_reloads_and_end_with_a_drain(
     assert homes.count("t1") in range(8, 13)
     talks(tunnels[0], "héllo")
     talks(tunnels[0], b"\0" * 500_000)
-    for turn in range(4):
+    for turn in range(3):
         rules = rule("closed", 'path = "/chat"\nfixed_response = { status = 503 }') if turn % 2 else ""
         nlb.write(edge(more=f"idle_timeout = {60 + turn}\n{rules}") + groups)
         assert nlb.ctl("reload").returncode == 0
