@@ -32,6 +32,9 @@ class Recorder(Target):
         data = sock.recv(65536)
         self.heard.append(data)
         sock.sendall(b"hello")
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(65536):
+            pass  # closed with words unread, the greeting would be lost
 
 
 class Site:
