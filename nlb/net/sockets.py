@@ -192,6 +192,13 @@ def adopt(fd: int) -> socket.socket:
     return sock
 
 
+def spelled(address: Any) -> str:
+    """What accept said of a client, for people."""
+    if not isinstance(address, tuple):
+        return "unix:"
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
 def bound_to(sock: socket.socket) -> Address:
     """Where a socket listens. One in the abstract namespace has a path that begins with @."""
     name = sock.getsockname()

@@ -19,7 +19,7 @@ from nlb.http1.desync import CLASS_OF
 from nlb.http1.facts import no_request
 from nlb.http1.head import BadHead, parse_request
 from nlb.net.loop import BROKEN, READ, WRITE, Watch
-from nlb.net.sockets import WOULD_BLOCK, reset_on_close
+from nlb.net.sockets import WOULD_BLOCK, reset_on_close, spelled
 from nlb.net.tls import Connection
 from nlb.observe import counters
 from nlb.observe.counters import DESYNC_WORD
@@ -110,10 +110,7 @@ class HttpSession:
 
     @property
     def client_name(self) -> str:
-        address = self.client_address
-        if not isinstance(address, tuple):
-            return "unix:"
-        return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        return spelled(self.client_address)
 
     @property
     def client_port(self) -> int:

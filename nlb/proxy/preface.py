@@ -25,7 +25,7 @@ from nlb.net.client_hello import parse as parse_hello
 from nlb.net.loop import READ, WRITE, Watch
 from nlb.net.proxy_protocol import LARGEST, BadProxyHeader, Header
 from nlb.net.proxy_protocol import parse as parse_header
-from nlb.net.sockets import WOULD_BLOCK, reset_on_close, wait_for_more
+from nlb.net.sockets import WOULD_BLOCK, reset_on_close, spelled, wait_for_more
 from nlb.net.tls import HANDSHAKE_CAUSES, TlsSocket, handshake_cause
 from nlb.shield.patterns import Patterns
 
@@ -107,10 +107,7 @@ class Preface:
 
     @property
     def client_name(self) -> str:
-        address = self.address
-        if not isinstance(address, tuple):
-            return "unix:"
-        return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        return spelled(self.address)
 
     def begin(self) -> None:
         listener = self.listener

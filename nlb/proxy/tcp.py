@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlb.balance.affinity import flow_key
 from nlb.net.loop import BROKEN, READ, WRITE, Watch
-from nlb.net.sockets import error_of, reset_on_close
+from nlb.net.sockets import error_of, reset_on_close, spelled
 from nlb.net.tls import Connection
 from nlb.observe import counters
 from nlb.observe.counters import observe
@@ -55,10 +55,7 @@ class TcpSession(Seeker):
 
     @property
     def client_name(self) -> str:
-        address = self.client_address
-        if not isinstance(address, tuple):
-            return "unix:"
-        return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        return spelled(self.client_address)
 
     # --- choose and connect: see seeker.py
 
