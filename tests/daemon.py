@@ -127,6 +127,11 @@ class Daemon:
     def workers(self) -> list[Any]:
         return self.ask("status")["workers"]
 
+    def publishes(self) -> None:
+        """Wait until the first worker has published what moved, as it does once a second."""
+        turns = self.workers()[0]["turns"]
+        until(lambda: self.workers()[0]["turns"] > turns, PATIENCE)
+
     def has_health(self, **wanted: str) -> None:
         """Wait until targets have these states of health."""
 

@@ -43,6 +43,7 @@ class End:
         self.room = room
         self.at_most = at_most
         self.unix = unix
+        self.peer: Any = ""  # its address
         self.number = next(_numbers)
         self.got = bytearray()  # what the peer received
         self.told_end = False  # the peer was told that no more comes
@@ -144,6 +145,9 @@ class End:
         if self._gone and not self.unix:
             raise OSError(errno.ENOTCONN, "not connected")
         self.told_end = True
+
+    def getpeername(self) -> Any:
+        return self.peer
 
     def getsockopt(self, level: int, option: int) -> int:
         assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)

@@ -73,7 +73,7 @@ mkdir $R/etc/systemd/system/nlb.service.d
 printf '[Service]\nEnvironment=LD_LIBRARY_PATH=/opt/nlb/python/lib\n' > $R/etc/systemd/system/nlb.service.d/test.conf
 chmod -R a+rX,go-w $N/src $V
 chmod a+x $V/bin/nlb
-$N/python/bin/python$PYTHON -m compileall -q $N/src
+env -u PYTHONPYCACHEPREFIX $N/python/bin/python$PYTHON -m compileall -q $N/src
 
 ip link set lo up
 cd $R

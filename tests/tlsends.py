@@ -7,7 +7,8 @@ import ssl
 from contextlib import ExitStack
 from typing import Any
 
-from nlb.net.tls import WANTS, ServerContext, TlsSocket
+from nlb.net.sockets import WANTS
+from nlb.net.tls import ServerContext, TlsSocket
 
 
 def anyone(version: str = "TLSv1_3", **keys: Any) -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 from collections.abc import Callable
@@ -20,7 +21,8 @@ PACE = 0.003
 class Traffic:
     """Runs from `with` to its end, or until `stop`. The servers behind must be echoes.
 
-    `enter` is called in each client's thread before anything else.
+    `enter` is called in each client's thread before anything else. What talkers say is followed by up to `filler`
+    bytes.
     """
 
     def __init__(
@@ -29,12 +31,14 @@ class Traffic:
         callers: int = 4,
         talkers: int = 4,
         enter: Callable[[], None] = lambda: None,
+        filler: int = 0,
     ) -> None:
         self.calls = 0  # connections that were made, used and closed in order
         self.words = [0] * talkers  # said by each talker, and heard again
         self.errors: list[str] = []
         self._connect = connect
         self._enter = enter
+        self._filler = filler
         self._calling = threading.Event()
         self._talking = threading.Event()
         self._lock = threading.Lock()
@@ -90,11 +94,13 @@ class Traffic:
 
     def _talk(self, talker: int) -> None:
         self._enter()
+        rng = random.Random(talker)
         try:
             with self._connect() as sock:
                 sock.settimeout(PATIENCE)
                 while not self._talking.wait(PACE):
-                    say(sock, b"word %d of %d" % (self.words[talker], talker))
+                    filler = rng.randbytes(rng.randint(0, self._filler))
+                    say(sock, b"word %d of %d " % (self.words[talker], talker) + filler)
                     self.words[talker] += 1
         except OSError as error:
             self.errors.append(f"talker {talker} after {self.words[talker]} words: {error!r}")

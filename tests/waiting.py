@@ -8,8 +8,8 @@ from time import monotonic, sleep
 # Seconds. Far beyond what anything here takes, for boxes that are busy with something else.
 PATIENCE = 10.0
 
-# Seconds between two looks.
-_LOOK = 0.001
+# Seconds between two looks: soon again at first, then with room for those who are to make it true.
+_FIRST_LOOK, _LAST_LOOK = 0.001, 0.02
 
 
 def until(
@@ -17,12 +17,13 @@ def until(
 ) -> None:
     """Return once `condition()` holds; fail after `within` seconds. `between` two looks something may be done, such
     as turning a loop; else it is a short sleep."""
-    end = monotonic() + within
+    end, pause = monotonic() + within, _FIRST_LOOK
     while not condition():
         if monotonic() > end:
             raise AssertionError(f"did not happen within {within} s: {_said(condition)}")
         if between is None:
-            sleep(_LOOK)
+            sleep(pause)
+            pause = min(pause * 1.5, _LAST_LOOK)
         else:
             between()
 

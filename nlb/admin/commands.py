@@ -14,10 +14,12 @@ from nlb.admin import verbs
 from nlb.admin.params import (
     Param,
     one_of,
+    read_flag,
     read_headers,
     read_name,
     read_network,
     read_number,
+    read_protocols,
     read_source,
     read_text,
     read_time,
@@ -102,6 +104,7 @@ _NETWORK = Param(
     argument=True,
     required=True,
 )
+_KEEP = Param("keep", "Leave the connections open that it has now.", read_flag, "", default=False, flag=True)
 _GROUP = Param("group", "a target group's name", read_name, "GROUP", argument=True, names="group")
 _ONE_TARGET = Param("target", "Only this target: its name, or group/name.", read_name, "TARGET", names="target")
 _ONE_LISTENER = Param("listener", "Only this listener.", read_name, "LISTENER", names="listener")
@@ -202,11 +205,11 @@ _ALL = (
     Command("overrides", "What operators changed at run time: who, when, why, until.", (), verbs.overrides),
     Command(
         "block",
-        "Refuse connections from an address or a network.",
-        (_NETWORK, _FOR, _REASON),
+        "Refuse an address or a network, and cut what it has open.",
+        (_NETWORK, _KEEP, _FOR, _REASON),
         verbs.block,
         changes=True,
-        more="It holds at every listener, for connections that come from now on, and over restarts. An IPv6 address "
+        more="It holds at every listener, and over restarts; what is open is reset within a second. An IPv6 address "
         "alone is rarely enough: who has it has the /64 around it.",
     ),
     Command(
@@ -273,7 +276,7 @@ _EXPLAIN = Command(
     (
         Param(
             "url",
-            "what a client would ask for, such as http://api.example.com/v1/x, or tcp://HOST:PORT",
+            "what a client would ask for, such as http://api.example.com/v1/x, or tcp://HOST:PORT, or tls://HOST:PORT",
             read_url,
             "URL",
             argument=True,
@@ -281,6 +284,9 @@ _EXPLAIN = Command(
         ),
         Param("method", "Of the request.", read_name, "METHOD", default="GET"),
         Param("header", "A line of its head, 'Name: value'; as often as you like.", read_headers, "HEADER", many=True),
+        Param(
+            "alpn", "A protocol that the TLS client offers; as often as you like.", read_protocols, "NAME", many=True
+        ),
         Param("source", "The address of the client: IP or IP:PORT.", read_source, "ADDRESS"),
         replace(_ONE_LISTENER, help="At this listener. Default: the one on the URL's port, or the only one."),
     ),

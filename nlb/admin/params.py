@@ -35,6 +35,7 @@ class Param:
     words: tuple[str, ...] = ()  # all that it may be, where those are few
     names: str = ""  # whose name it is: target, group or listener
     many: bool = False  # an option that may be given several times: `read` gets the list
+    flag: bool = False  # an option that is given or not, and has no value
 
 
 def read_text(written: object) -> str:
@@ -78,6 +79,20 @@ def read_headers(written: object) -> list[str]:
         raise ValueError("must be a list of texts such as 'X-Canary: 1'")
     inquiry.check_headers(written)
     return list(written)
+
+
+def read_protocols(written: object) -> list[str]:
+    """Names of protocols, as ALPN has them."""
+    if not isinstance(written, (list, tuple)) or not all(isinstance(name, str) for name in written):
+        raise ValueError("must be a list of names such as h2")
+    inquiry.check_protocols(written)
+    return list(written)
+
+
+def read_flag(written: object) -> bool:
+    if not isinstance(written, bool):
+        raise ValueError(f"{written!r} is neither true nor false")
+    return written
 
 
 def read_time(written: object) -> float:

@@ -52,7 +52,7 @@ class Controller(Protocol):
 
     def remove_target(self, done: Reply, target: str, reason: str, /, *, who: str, lasts: float | None) -> None: ...
 
-    def block(self, network: str, reason: str, /, *, who: str, lasts: float | None) -> list[Facts]: ...
+    def block(self, network: str, reason: str, /, *, who: str, lasts: float | None, keep: bool) -> list[Facts]: ...
 
     def unblock(self, network: str, /, *, who: str) -> list[Facts]: ...
 
@@ -168,8 +168,8 @@ def overrides(controller: Controller, values: Facts, reply: Reply) -> None:
 
 
 def block(controller: Controller, values: Facts, reply: Reply) -> None:
-    blocks = controller.block(values["network"], values["reason"], **_from(values))
-    reply({"now": time(), "blocks": blocks})
+    blocks = controller.block(values["network"], values["reason"], **_from(values), keep=values["keep"])
+    reply({"now": time(), "blocks": blocks, "keep": values["keep"]})
 
 
 def unblock(controller: Controller, values: Facts, reply: Reply) -> None:
@@ -215,6 +215,7 @@ def inquiry_of(values: Facts) -> Inquiry:
         tuple(values["header"] or ()),
         None if source is None else parse_source(source),
         values["listener"],
+        tuple(values["alpn"] or ()),
     )
 
 

@@ -10,7 +10,8 @@ from nlb.cli.tables import Block, Cell, titled
 def block(data: Facts) -> list[Block]:
     (one,) = data["blocks"]
     end = "until nlb ctl unblock" if one["until"] is None else f"for {ago(one['until'] - data['now'])}"
-    return [Cell(f"{one['network']} is blocked {end}", "warn")]
+    opened = "stays" if data["keep"] else "is cut"
+    return [Cell(f"{one['network']} is blocked {end}; what it has open {opened}", "warn")]
 
 
 def unblock(data: Facts) -> list[Block]:

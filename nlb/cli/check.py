@@ -16,9 +16,9 @@ from typing import Any
 
 import click
 
+from nlb.cli.series import series
 from nlb.control import certificates, config_file
-from nlb.errors import OUTCOMES, ConfigError
-from nlb.http1.desync import CLASS_OF
+from nlb.errors import ConfigError
 from nlb.model import doubts, places
 from nlb.model.address import DnsName
 from nlb.model.config import Config, HealthCheck, Listener, Target, TargetGroup
@@ -27,7 +27,6 @@ from nlb.model.limits import PER_SESSION, RESERVED, max_connections
 from nlb.model.phrases import printable
 from nlb.model.units import format_duration
 from nlb.net.tickets import resumption_works
-from nlb.observe.counters import DURATION, LAG, LATENCY, STATUSES
 
 # Targets of a group and rules of a listener that are shown; `--json` has them all.
 _SHOWN = 20
@@ -197,28 +196,6 @@ def _target_lines(targets: tuple[Target, ...]) -> Iterator[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def series(config: Config, workers: int) -> int:
-    """Roughly how many time series a scrape of /metrics has once every kind of outcome was seen."""
-
-    def histogram(bounds: tuple[float, ...]) -> int:
-        return len(bounds) + 3  # a bucket for the rest, the sum and the count
-
-    of_tcp = [outcome for outcome in OUTCOMES if not outcome.startswith(("request/", "response/"))]
-    per_listener = 5 + len(of_tcp) + histogram(DURATION)
-    per_http_listener = per_listener + 2 * len(OUTCOMES) - len(of_tcp) + len(CLASS_OF)
-    per_group = 11 + 3 * histogram(LATENCY)
-    per_http_group = per_group + 3 + histogram(LATENCY)
-    per_target = 12
-    per_worker = 8 + histogram(LAG)
-    total = 10 + per_target * config.target_count + per_worker * workers
-    for listener in config.listeners:
-        total += per_http_listener if listener.speaks_http else per_listener
-        total += len(STATUSES) * sum(len(rule.forward) or 1 for rule in listener.rules)
-    total += sum(len(listener.identity.certificates) for listener in config.listeners if listener.identity)
-    total += sum(per_http_group if group.speaks_http else per_group for group in config.groups)
-    return round(total, -1)
 
 
 def _alone(config: Config, box: Box) -> Iterator[str]:

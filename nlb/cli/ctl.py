@@ -91,9 +91,9 @@ def _watch(talk: Talk, answer: Facts, interval: float, count: int | None) -> int
 def _checked(read: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """Reads as the daemon will: a mistake is found before anything is asked."""
 
-    def callback(ctx: click.Context, parameter: click.Parameter, written: str | tuple[str, ...] | None) -> Any:
+    def callback(ctx: click.Context, parameter: click.Parameter, written: str | tuple[str, ...] | bool | None) -> Any:
         try:
-            return None if written in (None, ()) else read(written)
+            return None if written in (None, (), False) else read(written)
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, parameter) from None
 
@@ -185,6 +185,8 @@ def parameter(param: Param) -> click.Parameter:
     }
     if param.argument:
         return click.Argument([param.name], required=param.required, **about)
+    if param.flag:
+        return click.Option([f"--{param.name}"], help=param.help, is_flag=True, callback=about["callback"])
     default = "" if param.default in (None, "") else f" Default: {param.default}."
     return click.Option([f"--{param.name}"], help=param.help + default, multiple=param.many, **about)
 

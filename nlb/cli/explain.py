@@ -26,7 +26,8 @@ The running daemon is asked. With -c FILE the file is, which knows nothing of th
 \b
 nlb explain http://api.example.com/v1/x --source 192.0.2.7
 nlb explain http://example.com/ --method POST --header 'X-Canary: 1'
-nlb explain tcp://db.example.com:5432 --source 192.0.2.7:40000"""
+nlb explain tcp://db.example.com:5432 --source 192.0.2.7:40000
+nlb explain tls://mail.example.com --alpn h2"""
 
 
 def _explain(path: str | None, as_json: bool, socket: str | None, **given: Any) -> None:

@@ -20,13 +20,19 @@ def explained(data: Facts) -> list[Block]:
     blocks.append(Cell(f"listener {listener['name']} ({listener['protocol']}{port}): {listener['why']}"))
     if request:
         blocks += _request(request)
+    elif data["hello"]:
+        blocks.append(_hello(data["hello"]))
     elif listener["protocol"] in ("tcp", "tls"):
-        blocks.append(Cell("it hands bytes on as they are, so there are no requests and no rules"))
+        what = "without encryption " if listener["protocol"] == "tls" else "as they are "
+        blocks.append(
+            Cell(f"it hands bytes on {what}and knows no requests" + ("" if data["rules"] else " and no rules"))
+        )
     blocks += [Cell(f"the shield {said}", "warn") for said in data["shield"]]
     blocks += [_rule(rule) for rule in data["rules"]]
     blocks.append(Cell(f"{_ACTIONS[action['kind']]} {action['text']}", "bad" if action["kind"] == "refuse" else ""))
     for group in data["groups"]:
-        blocks += [Cell(""), *_group(group, len(data["groups"]) > 1)]
+        each = "" if len(data["groups"]) == 1 else "requests" if request else "connections"
+        blocks += [Cell(""), *_group(group, each)]
     return blocks + [Cell(f"hint: {hint}", "quiet") for hint in data["hints"]]
 
 
@@ -44,15 +50,22 @@ def _request(request: Facts) -> Iterator[Cell]:
         yield Cell(f"it is {word}; desync mode {request['mode']} {request['verdict']}", "warn")
 
 
+def _hello(hello: Facts) -> Cell:
+    name = f"asks for {hello['name']}" if hello["name"] else "says no name"
+    offers = f" and offers {', '.join(hello['alpn'])}" if hello["alpn"] else ""
+    return Cell(f"TLS passes through; the client {name}{offers}")
+
+
 def _rule(rule: Facts) -> Cell:
     if rule["matched"]:
         return Cell(f"yes  rule {rule['rule']}: {rule['why']}", "good")
     return Cell(f"no   rule {rule['rule']}: {rule['why']}", "quiet" if rule["why"] == "not asked" else "")
 
 
-def _group(group: Facts, is_one_of_several: bool) -> Iterator[Block]:
+def _group(group: Facts, each: str) -> Iterator[Block]:
+    """`each` is what it gets a share of, where it is one of several."""
     targets = group["targets"]
-    share = f", for {group['share'] * 100:.3g} % of the requests" if is_one_of_several else ""
+    share = f", for {group['share'] * 100:.3g} % of the {each}" if each else ""
     by = f" by {'address' if group['hash_key'] == 'source_ip' else 'address and port'}" if group["hash_key"] else ""
     count = sum(target["state"] == "in" for target in targets)
     yield Cell(f"group {group['name']}{share}: {group['policy']}{by}, {count} of {len(targets)} targets in")

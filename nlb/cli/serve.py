@@ -25,7 +25,7 @@ from nlb.control.blocking import Blocking
 from nlb.control.blocks import Blocks
 from nlb.control.controller import Controller
 from nlb.control.desk import Desk
-from nlb.control.list_watch import ListWatch
+from nlb.control.list_watch import AUTHORITIES, ListWatch
 from nlb.control.listening import Listening
 from nlb.control.naming import Naming
 from nlb.control.notify import Notifier
@@ -33,7 +33,7 @@ from nlb.control.operator import Operator
 from nlb.control.orphans import Orphans
 from nlb.control.overrides import Overrides
 from nlb.control.refusals import Refusals
-from nlb.control.reload import Reloader, Running
+from nlb.control.reload import Done, Reloader, Running
 from nlb.control.renewal import Renewal
 from nlb.control.secret import secret
 from nlb.control.snapshot import Reporter, shields
@@ -130,6 +130,7 @@ class Server:
         self._renewal = Renewal(loop, listening, supervisor.certify, events)
         self._refusals = Refusals(loop, lambda: shields(listening.listeners.values(), supervisor.rows), events)
         self._list_watch = ListWatch(loop, lambda: running.config, self._reloader.relist, events)
+        self._trust_watch = ListWatch(loop, lambda: running.config, self._trust, events, kind=AUTHORITIES)
         self._announced = False
 
     def run(self) -> None:
@@ -147,6 +148,7 @@ class Server:
         controller.start()
         self._watchdog.start()
         self._list_watch.start()
+        self._trust_watch.start()
         self._refusals.start()
         self._renewal.start()
         self._say_where()
@@ -171,6 +173,10 @@ class Server:
             if not left:
                 raise
             return Listening(config, workers, given, left)
+
+    def _trust(self, config: Config, done: Done) -> None:
+        """Files of authorities have another content."""
+        self._reloader.relist(config, done, "authorities")
 
     def _reload(self) -> None:
         """SIGHUP: nobody waits for the answer, so the log must tell it; it does, whatever happens."""
@@ -237,9 +243,7 @@ def open_logs(events: Events, log: Log) -> None:
 
 
 def state_dir(config: Config, events: Events) -> StateDir:
-    return StateDir(
-        config.admin.state_dir or places.state_dir(os.environ, os.getuid(), str(Path.home())), events.say
-    )
+    return StateDir(config.admin.state_dir or places.state_dir(os.environ, os.getuid(), str(Path.home())), events.say)
 
 
 def remembered(state: StateDir, events: Events) -> Overrides:

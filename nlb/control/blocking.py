@@ -1,11 +1,12 @@
 """Blocks at run time: an operator's wishes and what offences bring are carried out in every worker, and end in time.
 
 To workers                                              From workers
-  block   {blocks: [[network, until], ...], all}          offended {sources: [[network, listener, offence, seconds,
+  block   {blocks: [[network, until], ...], all, cut}     offended {sources: [[network, listener, offence, seconds,
   unblock {networks: [...]}                                                    monitored], ...]}
 
-`until` is monotonic seconds, or null. `all` begins from nothing: what a new worker is told. A worker tells of a source
-when it has offended often enough, with the seconds that the listener's config says; `monitored`, nothing comes of it.
+`until` is monotonic seconds, or null. `all` begins from nothing: what a new worker is told. With `cut`, what these
+sources have open is reset within a second. A worker tells of a source when it has offended often enough, with the
+seconds that the listener's config says; `monitored`, nothing comes of it.
 """
 
 from __future__ import annotations
@@ -69,22 +70,28 @@ class Blocking:
     def all(self) -> list[Block]:
         return self._blocks.all()
 
+    def network_of(self, address: str) -> str | None:
+        """The most specific network that is blocked and has this address."""
+        return self._blocks.find(address)
+
     def counts(self) -> dict[str, int]:
         """By whose wish."""
         return self._blocks.counts()
 
     def message(self) -> Message:
         """What a worker must know that knows nothing."""
-        return self._block_message(self._blocks.all(), True)
+        return self._block_message(self._blocks.all(), begins=True)
 
-    def block(self, network: str, reason: str, who: str, lasts: float | None) -> Block:
-        """An operator's wish; in the place of what the network had. Raises AdminError: nothing was changed."""
+    def block(self, network: str, reason: str, who: str, lasts: float | None, keep: bool = False) -> Block:
+        """An operator's wish; in the place of what the network had. `keep`: connections that it has open stay. Raises
+        AdminError: nothing was changed."""
         now = self._clock()
         until = None if lasts is None else now + lasts
         block = Block(spelled(_parsed(network)), "operator", who, now, reason, until)
         self._blocks.wish(block)
-        self._tell(self._block_message([block], False))
+        self._tell(self._block_message([block], cut=not keep))
         end = "" if lasts is None else f", for {format_duration(lasts)}"
+        end += ", open connections stay" if keep else ""
         self._events.say("info", "operator", f"{block.network} blocked by {who}{end}" + (reason and f": {reason}"))
         self._look_again()
         return block
@@ -110,7 +117,7 @@ class Blocking:
             self._pushed_out += len(gone)
             self._tell({"verb": "unblock", "networks": [block.network for block in gone]})
         if held:
-            self._tell(self._block_message(held, False))
+            self._tell(self._block_message(held, cut=True))
         if not self._caught and offenders:
             self._loop.call_at(self._loop.now + GATHER, self._settle, self)
         self._caught += offenders
@@ -120,9 +127,9 @@ class Blocking:
     def crashed(self, error: Exception) -> None:
         self._events.bug(error, "blocks")
 
-    def _block_message(self, blocks: list[Block], begins: bool) -> Message:
+    def _block_message(self, blocks: list[Block], begins: bool = False, cut: bool = False) -> Message:
         told = entries(blocks, self._clock(), self._loop.now)
-        return {"verb": "block", "blocks": [list(entry) for entry in told], "all": begins}
+        return {"verb": "block", "blocks": [list(entry) for entry in told], "all": begins, "cut": cut}
 
     def _settle(self) -> None:
         """Say and save what came of offences."""

@@ -6,34 +6,25 @@ oldest goes. So a flood of offenders grows nothing, and cannot push out what a p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from nlb.control.overrides import LONGEST
+from nlb.control import kept
 from nlb.control.state import Data, Say, StateDir
 from nlb.errors import AdminError
-from nlb.model.phrases import printable
 from nlb.shield.blocked import Entry
-from nlb.shield.cidr import Network, parse
+from nlb.shield.cidr import Network, canonical, parse
 
 By = Literal["operator", "offences"]
 
-DOCUMENT = "blocks"
+DOCUMENT = "blocks"  # in the state directory
 
 # Of each. Who needs more should deny them in the config, from a file.
 MOST = 10_000
 
 # Bits of the widest network that may be blocked at once, by IP version. One typed wrong could shut out everybody.
 WIDEST = {4: 8, 6: 16}
-
-# Unix seconds; past any date that anybody could mean, and no longer than a float is exact.
-_END_OF_TIME = 1e12
-
-# Damaged entries that an event shows, characters of each, and blocks that a hint names.
-_SHOWN = 5
-_SHOWN_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +44,7 @@ class Block:
         return f"{self.network}, blocked by {self.who or self.by}" + (f" ({self.reason})" if self.reason else "")
 
     def data(self) -> Data:
-        return {name: getattr(self, name) for name in _FIELDS}
-
-
-_FIELDS = tuple(field.name for field in fields(Block))
+        return kept.plain(self)
 
 
 def spelled(network: Network) -> str:
@@ -73,17 +61,24 @@ class Blocks:
     def __init__(self, state: StateDir | None, say: Say) -> None:
         """Reads what was kept. Some of it may have ended meanwhile: `expire`."""
         self._state = state
-        self._say = say
         self._unsaved = False
         self._of: dict[By, dict[Network, Block]] = {"operator": {}, "offences": {}}
-        if state and (data := state.load(DOCUMENT, _check)):
-            self._read(data["blocks"])
+        kept.load(state, DOCUMENT, Block, self._take_in, say)
 
     def __len__(self) -> int:
         return sum(map(len, self._of.values()))
 
     def all(self) -> list[Block]:
         return [block for held in self._of.values() for block in held.values()]
+
+    def find(self, address: str) -> str | None:
+        """The most specific network that has it. There may be 20,000, so they are asked for by their lengths."""
+        if not canonical(address):
+            return None
+        alone = parse(address)
+        lengths = {network.prefixlen for network, _ in self._items() if network.version == alone.version}
+        around = (alone.supernet(new_prefix=length) for length in sorted(lengths, reverse=True))
+        return next((str(network) for network in around if any(network in held for held in self._of.values())), None)
 
     def counts(self) -> dict[str, int]:
         return {by: len(held) for by, held in self._of.items()}
@@ -128,20 +123,18 @@ class Blocks:
 
     def expire(self, now: float) -> list[Block]:
         """End those whose time has come (`now` in unix seconds), and return them."""
-        ended = []
-        for held in self._of.values():
-            over = [network for network, block in held.items() if block.until is not None and block.until <= now]
-            ended += [held.pop(network) for network in over]
+        ended = kept.ended(self.all(), now)
+        for block in ended:
+            del self._of[block.by][parse(block.network)]
         self._unsaved = self._unsaved or bool(ended)
         return ended
 
     def next_expiry(self) -> float | None:
         """When the next one ends, in unix seconds."""
-        return min((block.until for _, block in self._items() if block.until is not None), default=None)
+        return kept.next_end(block for _, block in self._items())
 
     def save(self) -> None:
-        if self._state:
-            self._state.save(DOCUMENT, {"blocks": [block.data() for block in self.all()]})
+        kept.save(self._state, DOCUMENT, self.all())
         self._unsaved = False
 
     def save_changes(self) -> None:
@@ -153,21 +146,9 @@ class Blocks:
         for held in self._of.values():
             yield from held.items()
 
-    def _read(self, entries: list[object]) -> None:
-        """What is damaged in a document that somebody has edited is named and left out."""
-        damaged = []
-        for entry in entries:
-            try:
-                self._take_in(_block(entry))
-            except ValueError as error:
-                damaged.append(f"{printable(json.dumps(entry), _SHOWN_LENGTH)}: {printable(str(error), _SHOWN_LENGTH)}")
-        if damaged:
-            more = [f"and {len(damaged) - _SHOWN} more"] if len(damaged) > _SHOWN else []
-            head = f"{len(damaged)} of {len(entries)} blocks on disk cannot be used and are dropped"
-            self._say("error", "operator", "\n".join([head, *damaged[:_SHOWN], *more]))
-
     def _take_in(self, block: Block) -> None:
-        held, network = self._of[block.by], _judged(block)
+        network = _judged(block)
+        held = self._of[block.by]
         if any(network in each for each in self._of.values()):
             raise ValueError("this network is there twice")
         if len(held) >= MOST:
@@ -194,31 +175,11 @@ def _admitted(block: Block) -> Network:
         raise AdminError(str(error)) from None
 
 
-def _check(data: Data) -> None:
-    if not isinstance(data.get("blocks"), list):
-        raise ValueError("it has no list of blocks")
-
-
-def _block(entry: object) -> Block:
-    """One entry of the document. Raises ValueError with what is wrong with it."""
-    if not isinstance(entry, dict):
-        raise ValueError("not an object")
-    if missing := [name for name in _FIELDS if name not in entry]:
-        raise ValueError(f"{missing[0]} is missing")
-    if unknown := [name for name in entry if name not in _FIELDS]:
-        raise ValueError(f"{unknown[0]} is unknown")
-    if entry["by"] not in ("operator", "offences"):
-        raise ValueError("by must be operator or offences")
-    return Block(**entry)
-
-
 def _judged(block: Block) -> Network:
     """The network of a block whose values are of the right type and make sense. Raises ValueError."""
-    for name in ("network", "who", "reason"):
-        _text(name, getattr(block, name))
-    _time("when", block.when)
-    if block.until is not None:
-        _time("until", block.until)
+    kept.judge(block, "network", "by", "who", "reason")
+    if block.by not in ("operator", "offences"):
+        raise ValueError("by must be operator or offences")
     network = parse(block.network)
     if spelled(network) != block.network:
         raise ValueError(f"network must be written {spelled(network)}")
@@ -228,13 +189,3 @@ def _judged(block: Block) -> Network:
             "`deny` in the config takes any"
         )
     return network
-
-
-def _text(name: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST:
-        raise ValueError(f"{name} must be text on one line, of at most {LONGEST} characters")
-
-
-def _time(name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < _END_OF_TIME:
-        raise ValueError(f"{name} must be unix seconds")

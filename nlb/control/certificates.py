@@ -6,7 +6,6 @@ The one rule: a private key is in `Certificate.pem`, from where it goes to worke
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from nlb.model.sketch import Path
 from nlb.model.tls import Certificate as Item
 from nlb.net.certificate import Certificate, Fault, Pair, blocks, judge
 from nlb.net.certificate_names import Served, serve
-from nlb.net.certificates import Folder, Found, Source, find, renewed, state
+from nlb.net.certificates import Folder, Found, Source, find, holders, renewed, state
 
 # What https listeners and https targets agree on where nothing else is written.
 HTTP_1 = "http/1.1"
@@ -160,7 +159,8 @@ class Identities:
             if fault.word != "authorities" and (not fault.usable or _is_mistake(fault, is_useless)):
                 yield Wrong((*where, *_place(listener.certificates, fault)), fault.text)
         if not identity.certificates and not identity.faults:
-            yield Wrong(where, "there is no certificate in these folders; put NAME.pem and NAME.key into one")
+            better = "put NAME.pem and NAME.key into one, or NAME/fullchain.pem and NAME/privkey.pem"
+            yield Wrong(where, f"there is no certificate in these folders; {better}")
         self._identities[listener.name] = identity
 
     def _unbelievable(self, path: Path, file: str) -> Iterator[Wrong]:
@@ -230,7 +230,7 @@ def _is_mistake(fault: Fault, is_useless: bool) -> bool:
 def _place(items: Iterable[Item], fault: Fault) -> Path:
     """The key, below `certificates`, that names the file which is to blame."""
     for number, item in enumerate(items):
-        if item.directory and item.directory in (fault.file, os.path.dirname(fault.file)):
+        if item.directory and item.directory in (fault.file, *holders(fault.file)):
             return (number, "directory")
         if item.cert == fault.file:
             return (number, "key") if item.key and fault.text.startswith(f"{item.key}: ") else (number, "cert")

@@ -6,64 +6,29 @@ A fact about a target changes in one place (`_changed`). What changed in one tur
 
 from __future__ import annotations
 
-import difflib
 import random
 from collections.abc import Callable, Container, Iterable, Iterator
 from time import time
-from typing import Any, Protocol
+from typing import Any
 
-from nlb.balance.target import Target
+from nlb.control.candidates import Candidates
 from nlb.control.drains import Drains
 from nlb.control.expand import name_behind
-from nlb.control.numbers import Numbers
-from nlb.control.overrides import Override, Overrides, What
-from nlb.control.probe import Prober, Shared
+from nlb.control.overrides import Overrides
+from nlb.control.plane import Plane
 from nlb.control.registration import FIRST_VERDICT, ManagedGroup, Registration
+from nlb.control.roster import Roster
+from nlb.control.verdicts import Verdicts
 from nlb.errors import AdminError
 from nlb.model import config as model
-from nlb.model import limits
 from nlb.model.address import Address
 from nlb.model.plan import GroupChange, Plan
 from nlb.model.units import format_duration
 from nlb.net.loop import Loop
-from nlb.observe.counters import Row
 from nlb.observe.log import Events
 
 # Seconds within which changes are told as one: many come together, and whoever hears looks at everything.
 TELL_EVERY = 0.1
-
-# What a failed connect of a worker is called in a target's health, as probes would say it.
-_SEEN_BY_TRAFFIC = {
-    "refused": "connection refused (seen by traffic)",
-    "timeout": "no answer to connect (seen by traffic)",
-    "unreachable": "unreachable (seen by traffic)",
-    "tls": "TLS handshake failed (seen by traffic)",
-    "certificate": "certificate refused (seen by traffic)",
-}
-
-
-class Plane(Protocol):
-    """What carries traffic, and obeys."""
-
-    rows: list[Row]
-
-    @property
-    def up(self) -> bool:
-        """Has every part of it been set up?"""
-
-    def load(self, groups: list[ManagedGroup]) -> None: ...
-
-    def unload(self, groups: list[ManagedGroup]) -> None: ...
-
-    def mark(self, targets: list[list[Any]], tables: list[tuple[int, bytes]]) -> None: ...
-
-    def reset(self, target: int, cause: str) -> None: ...
-
-    def sessions(
-        self, done: Callable[[list[dict[str, Any]]], None], limit: int, target: int | None, listener: str | None
-    ) -> None: ...
-
-    def stop(self, timeout: float) -> None: ...
 
 
 class Controller:
@@ -85,12 +50,11 @@ class Controller:
         self.events = events
         self.state = "starting"
         self.on_change: Callable[[], None] = lambda: None
-        self.groups: dict[str, ManagedGroup] = {}
-        self.registrations: dict[int, Registration] = {}  # by target id; also those that are leaving
-        self._probing = Shared(loop, rng, events)
-        self._overrides = overrides
-        self._ids = Numbers(limits.TARGETS)
-        self._group_numbers = Numbers(limits.GROUPS)
+        self._roster = roster = Roster(plane.rows, overrides)
+        self.groups = roster.groups
+        self.registrations = roster.registrations
+        self._candidates = Candidates(loop, events, self)
+        self._verdicts = Verdicts(loop, events, rng, self._health_changed)
         self._telling = False
         self._dirty: dict[Registration, None] = {}
         self._fallen: dict[Registration, None] = {}
@@ -102,7 +66,7 @@ class Controller:
     def start(self) -> None:
         """Begin to probe; `on_change` is called whenever something changed that a person would want to know."""
         for registration in self.registrations.values():
-            self._begin_probing(registration)
+            self._verdicts.begin(registration)
         self.loop.call_at(self.loop.now + FIRST_VERDICT, self._first_verdict_is_late, self)
 
     def stop(self) -> None:
@@ -127,7 +91,7 @@ class Controller:
     @property
     def members(self) -> list[Registration]:
         """Targets that are in the config, group by group."""
-        return [member for group in self.groups.values() for member in group.members.values()]
+        return self._roster.members
 
     @property
     def target_ids(self) -> list[int]:
@@ -140,15 +104,10 @@ class Controller:
     # --- what planes report
 
     def connect_failed(self, target: int, cause: str, failures: int) -> None:
-        """A worker could not connect: counts like failed probes, within `max_ejected`."""
+        """A worker could not connect."""
         registration = self.registrations.get(target)
-        if registration is None or registration.prober is None or registration.target.admin.state == "maint":
-            return
-        detail = _SEEN_BY_TRAFFIC[cause]
-        changed = registration.failed_for_traffic(detail, failures, self.loop.now, time())
-        self._judged(registration, False, detail, changed)
-        if registration.health.changing:
-            registration.prober.now()
+        if registration:
+            self._verdicts.connect_failed(registration, cause, failures)
 
     def workers_changed(self) -> None:
         self._maybe_running()
@@ -170,17 +129,7 @@ class Controller:
 
     def find(self, name: str) -> Registration:
         """A target by its name, or by group/name where two groups have one of that name. Raises AdminError."""
-        members = self.members
-        found = [item for item in members if name in (item.target.name, item.label)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            labels = ", ".join(item.label for item in found)
-            raise AdminError(f"'{name}' is in several groups; say which: {labels}")
-        names = [item.target.name for item in members] + [item.label for item in members]
-        near = difflib.get_close_matches(name, names[:4000], n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`nlb ctl targets` lists them"
-        raise AdminError(f"no target is called '{name}'; {hint}")
+        return self._roster.find(name)
 
     def set_admin(self, target: str, state: str, reason: str, timeout: float | None, who: str) -> Registration:
         """Make a target ready, drain or maint. `timeout` is the drain's, in seconds; None takes the group's.
@@ -190,13 +139,13 @@ class Controller:
         registration = self.find(target)
         if state == "ready":
             self._drains.end(registration)
-            self._end_hold(registration, who)
+            self._verdicts.end_hold(registration, who)
         else:
             self._drains.begin(registration, timeout, "drain_timeout")
         if registration.target.set_admin(state, reason, time()):
             text = f"{registration.label} {state} by {who}" + (reason and f": {reason}")
             self.events.say("info", "operator", text, **registration.names)
-            self._pause_probes(registration)
+            self._verdicts.pause(registration)
             self._changed(registration)
         return registration
 
@@ -228,17 +177,7 @@ class Controller:
 
     def check_room(self, plan: Plan) -> None:
         """Raises AdminError when the plan needs more numbers than there are; nothing was changed."""
-        added = sum(len(group.targets) for group in plan.groups_added)
-        added += sum(len(change.targets.added) for change in plan.groups_changed)
-        for what, numbers, wanted in (
-            ("targets", self._ids, added),
-            ("groups", self._group_numbers, len(plan.groups_added)),
-        ):
-            if wanted > numbers.left:
-                raise AdminError(
-                    f"{wanted} {what} more are too many: {numbers.left} of {numbers.capacity} places are free; "
-                    "those of removed ones become free when their last session ends"
-                )
+        self._roster.check_room(plan)
 
     def add_groups(self, plan: Plan, names: Container[tuple[str, str]] = ()) -> Iterator[None]:
         """Add and change groups, one per step. Nothing in here can fail. `names` are the targets, as (group, name),
@@ -246,8 +185,8 @@ class Controller:
         for settings in plan.groups_added:
             group = self._add_group(settings)
             for registration in group.members.values():
-                self._begin_probing(registration)
-            self._wait_for_verdict(group)
+                self._verdicts.begin(registration)
+            self._candidates.wait_for_verdict(group)
             self.plane.load([group])
             yield
         for change in plan.groups_changed:
@@ -262,22 +201,14 @@ class Controller:
             for registration in list(group.members.values()):
                 self._remove(registration)
             self.plane.unload([group])
-            if not group.leaving:
-                self._group_numbers.give_back(group.number)
+            self._roster.free(group)
             yield
         self._maybe_running()
         self.changed()
 
     def _add_group(self, settings: model.TargetGroup) -> ManagedGroup:
-        number, used = self._group_numbers.take()
-        if used:
-            for row in self.plane.rows:
-                row.clear_group(number)
-        group = self.groups[settings.name] = ManagedGroup(number, settings)
-        for item in settings.targets:
-            self._register(group, item)
-        group.compose()
-        self._rebuild(group)
+        group = self._roster.add_group(settings)
+        self._candidates.rebuild(group)
         return group
 
     def _change_group(self, change: GroupChange, names: Container[tuple[str, str]]) -> None:
@@ -290,11 +221,11 @@ class Controller:
         for item in change.targets.weighed:
             target = group.members[item.name, item.server].target
             target.backup, target.max_connections = item.backup, item.max_connections
-            self._weigh(target, item.weight)
+            self._roster.weigh(target, item.weight)
         for item in change.targets.added:
-            registration = self._register(group, item)
+            registration = self._roster.register(group, item)
             registration.target.is_cold = True  # the others work already
-            self._begin_probing(registration)
+            self._verdicts.begin(registration)
         # In the order of the file, which the policies that take turns keep.
         group.members = {(item.name, item.server): group.members[item.name, item.server] for item in settings.targets}
         check = settings.health_check
@@ -302,117 +233,25 @@ class Controller:
             registration.greet(item)
             registration.tune()
             if check != change.old.health_check:
-                self._begin_probing(registration)
+                self._verdicts.begin(registration)
         group.compose()
-        self._rebuild(group)
-        self._wait_for_verdict(group)
+        self._candidates.rebuild(group)
+        self._candidates.wait_for_verdict(group)
         self.plane.load([group])
         self.changed()
 
-    def _weigh(self, target: Target, configured: int) -> None:
-        """The file's weight changed; one that the operator set at run time stays."""
-        if target.weight == target.configured_weight:
-            target.set_weight(configured)
-        target.configured_weight = configured
-
-    def _register(self, group: ManagedGroup, item: model.Target) -> Registration:
-        number, used = self._ids.take()
-        if used:
-            for row in self.plane.rows:
-                row.clear_target(number)
-        limits = item.backup, item.max_connections
-        target = Target(number, item.name, group.name, item.server, item.weight, *limits)
-        for what, wish in self._wishes(target).items():
-            if what == "admin":
-                target.set_admin(str(wish.value), wish.reason, wish.when)
-            elif what == "weight" and isinstance(wish.value, int):
-                target.set_weight(wish.value)
-        registration = Registration(target, group)
-        registration.greet(item)
-        self.registrations[number] = group.members[item.name, item.server] = registration
-        return registration
-
-    def _wishes(self, target: Target) -> dict[What, Override]:
-        if self._overrides is None:
-            return {}
-        return self._overrides.for_target(target.group, target.name, target.address)
-
     def _remove(self, registration: Registration, by_dns: bool = False) -> None:
         """No longer in the config: chosen no more, gone when its last session has ended."""
-        if registration.prober:
-            registration.prober.stop()
-            registration.prober = None
-        registration.leaving = True
-        registration.group.leaving += 1
-        target = registration.target
-        target.set_admin("drain", "no longer in DNS" if by_dns else "removed from the config", time())
-        del registration.group.members[target.name, target.address]
+        self._verdicts.end(registration)
+        self._roster.leave(registration, "no longer in DNS" if by_dns else "removed from the config")
         self._dirty.pop(registration, None)
         at_once = registration.settings.on_remove == "reset" and not by_dns
         self._drains.begin(registration, 0.0 if at_once else None, "removed")
 
-    def _gone(self, registration: Registration) -> None:
-        group = registration.group
-        group.leaving -= 1
-        del self.registrations[registration.target.id]
-        self._ids.give_back(registration.target.id)
-        if self.groups.get(group.name) is not group and not group.leaving:
-            self._group_numbers.give_back(group.number)
-
     # --- targets
 
-    def _begin_probing(self, registration: Registration) -> None:
-        if registration.prober:
-            registration.prober.stop()
-            registration.prober = None
-        check = registration.settings.health_check
-        if check.protocol == "none":
-            self._set_health(registration, "healthy", "not checked")
-            return
-
-        def report(ok: bool, detail: str, took: float) -> None:
-            changed = registration.probed(ok, detail, took, self.loop.now, time())
-            self._judged(registration, ok, detail, changed)
-
-        target, health = registration.target, registration.health
-        registration.prober = Prober(self._probing, target, check, health, report)
-        if target.admin.state != "maint":
-            registration.prober.start()
-
-    def _pause_probes(self, registration: Registration) -> None:
-        """A target in maint is not probed: somebody works on it."""
-        if registration.prober is None:
-            return
-        if registration.target.admin.state == "maint":
-            registration.prober.pause()
-        else:
-            registration.prober.resume()
-
-    def _judged(self, registration: Registration, ok: bool, detail: str, changed: bool) -> None:
-        """A result was taken in, and the health is another since, or has another reason."""
-        health = registration.health
-        if changed:
-            self._set_health(registration, health.state, registration.reason(detail))
-        elif registration.target.health.state == health.state and ok == (health.state == "healthy"):
-            registration.target.health.reason = registration.reason(detail)
-
-    def _end_hold(self, registration: Registration, who: str) -> None:
-        """The operator knows better: the next passes count."""
-        if registration.health.held_until and registration.prober:
-            registration.health.release()
-            text = f"{registration.label} is held out no longer, by {who}"
-            self.events.say("info", "operator", text, **registration.names)
-            registration.prober.now()
-
-    def _set_health(self, registration: Registration, state: str, detail: str) -> None:
-        target, before = registration.target, registration.target.health.state
-        registration.health.state = state
-        if not target.set_health(state, detail, time()):
-            return
-        if before != "initial":
-            registration.transitions += 1
-        level = "warning" if state == "unhealthy" else "info"
-        self.events.say(level, "target", f"{registration.label} is {state}: {detail}", **registration.names)
+    def _health_changed(self, registration: Registration, before: str) -> None:
+        state = registration.target.health.state
         self._changed(registration)
         if state == "unhealthy" and before == "healthy":
             self._fallen[registration] = None
@@ -439,21 +278,6 @@ class Controller:
             self._flush_planned = True
             self.loop.call_at(self.loop.now, self._flush, self)
 
-    def _rebuild(self, group: ManagedGroup) -> None:
-        balance = group.balance
-        balance.arrived(self.loop.now)
-        if balance.rebuild(now=self.loop.now):
-            group.table = balance.table()
-        if balance.fail_open == group.said_fail_open:
-            return
-        group.said_fail_open = balance.fail_open
-        if balance.fail_open:
-            count = len(balance.candidates)
-            text = f"group {group.name} FAILS OPEN: no target is healthy, all {count} are used"
-            self.events.say("error", "group", text, group=group.name)
-        else:
-            self.events.say("info", "group", f"group {group.name} no longer fails open", group=group.name)
-
     def _flush(self) -> None:
         """Choose anew in the groups of those that changed, and tell the planes. Once a turn: a group of 10,000 takes
         15 ms, and at the start as many verdicts come at once."""
@@ -464,7 +288,7 @@ class Controller:
             return
         groups = dict.fromkeys(registration.group for registration in dirty)
         for group in groups:
-            self._rebuild(group)
+            self._candidates.rebuild(group)
         tables = [(group.number, group.table) for group in groups if group.table]
         self.plane.mark([registration.facts() for registration in dirty], tables)
         # Only now: planes must know first that it is out, or they would choose it again.
@@ -477,18 +301,8 @@ class Controller:
     # --- the start
 
     def _first_verdict_is_late(self) -> None:
-        for group in self.groups.values():
-            self._wait_no_longer(group)
+        self._candidates.wait_no_longer(self.groups.values())
         self._maybe_running()
-
-    def _wait_for_verdict(self, group: ManagedGroup) -> None:
-        if group.balance.waiting:
-            self.loop.call_at(self.loop.now + FIRST_VERDICT, lambda: self._wait_no_longer(group), self)
-
-    def _wait_no_longer(self, group: ManagedGroup) -> None:
-        if group.balance.waiting:
-            group.balance.stop_waiting()
-            self._rebuild(group)
 
     def _maybe_running(self) -> None:
         """Once no group waits for its first verdict, and the plane carries traffic, we run."""
@@ -500,7 +314,7 @@ class Controller:
 
     def _drained(self, registration: Registration) -> None:
         if registration.leaving:
-            self._gone(registration)
+            self._roster.gone(registration)
         self.changed()
 
     # --- telling

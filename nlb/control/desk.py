@@ -83,9 +83,10 @@ class Desk:
         """What the operator changed at run time."""
         return self._overrides.listing()
 
-    def block(self, network: str, reason: str, who: str, lasts: float | None = None) -> list[Data]:
-        """Refuse connections from an address or a network. The block as it holds now."""
-        return [self._blocks().block(network, reason, who, lasts).data()]
+    def block(self, network: str, reason: str, who: str, lasts: float | None = None, keep: bool = False) -> list[Data]:
+        """Refuse connections from an address or a network, and cut those that are open unless told to `keep` them. The
+        block as it holds now."""
+        return [self._blocks().block(network, reason, who, lasts, keep).data()]
 
     def unblock(self, network: str, who: str) -> list[Data]:
         """Lift the block of a network, and those of all in it. What is lifted."""
@@ -119,7 +120,7 @@ class Desk:
         def view(name: str) -> View:
             return live(controller.groups[name], rows, controller.loop.now, self._key)
 
-        return explain(asked, places, view, [block["network"] for block in self.blocked()])
+        return explain(asked, places, view, self._blocking.network_of if self._blocking else lambda address: None)
 
     def config(self) -> Data:
         """The running config, as a file would have it (without defaults), and which it is."""

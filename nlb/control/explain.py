@@ -4,10 +4,11 @@ which target, and why. It asks the same code that carries traffic; nothing is se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nlb.control import hello_explained
 from nlb.control.inquiry import PORTS, Inquiry
 from nlb.control.prospect import Client, View, prospect, written
 from nlb.control.routing import largest_body, rule_specs
@@ -18,13 +19,14 @@ from nlb.http1.conditions import NO_ADDRESS
 from nlb.http1.facts import BadHead, Request
 from nlb.http1.forwarded import Forwarding, Peer
 from nlb.http1.head import parse_request
-from nlb.http1.routes import FIXED_RESPONSE, FORWARD, Routes, Rule
+from nlb.http1.routes import FIXED_RESPONSE, FORWARD, NOT_ASKED, Routes, Rule
 from nlb.model.config import Config, Listener
 from nlb.model.nearest import did_you_mean
 from nlb.model.rule import DEFAULT
 from nlb.shield.cidr import Networks
 
 Data = dict[str, Any]
+Weights = Sequence[tuple[str, int]]  # groups of a rule
 
 _VERDICTS = {
     desync.PASS: "passes it",
@@ -60,11 +62,14 @@ def of_file(config: Config, inquiry: Inquiry) -> Data:
 
 
 def explain(
-    inquiry: Inquiry, places: Sequence[Place], view: Callable[[str], View], blocked: Iterable[str] = ()
+    inquiry: Inquiry,
+    places: Sequence[Place],
+    view: Callable[[str], View],
+    blocked: Callable[[str], str | None] = lambda address: None,
 ) -> Data:
-    """JSON data: `listener`, `request` (None for tcp), what its `shield` says that is only counted, `rules` in order,
-    `action`, and each of the `groups` that may get it. `blocked` are the networks that are. Raises AdminError where no
-    listener is meant."""
+    """JSON data: `listener`, `hello` (None but for TLS that is passed on by rules), `request` (None for tcp), what its
+    `shield` says that is only counted, `rules` in order, `action`, and each of the `groups` that may get it. `blocked`
+    tells the network of a client that is. Raises AdminError where no listener is meant."""
     place, port, chosen = _choose(inquiry, places)
     settings = place.settings
     facts: Data = {
@@ -76,6 +81,7 @@ def explain(
             "port": port,
             "why": chosen,
         },
+        "hello": None,
         "request": None,
         "shield": [],
         "rules": [],
@@ -86,14 +92,12 @@ def explain(
         return facts | _turned_away(said) | {"hints": []}
     facts["shield"] = [_watched(said)] if said else []
     if not settings.speaks_http:
-        source = inquiry.source
-        client = Client(source.host, source.port) if source else None
-        groups = [prospect(view(settings.target_group), 1.0, client)]
-        action = {"kind": "forward", "text": f"to group {settings.target_group}"}
-        return facts | {"action": action, "groups": groups, "hints": _hints(inquiry, [], groups)}
+        facts |= _connection(inquiry, settings, view)
+        return facts | {"hints": _hints(inquiry, [], facts["groups"])}
     if inquiry.url.scheme != settings.protocol:
         without = "" if settings.is_encrypted else " without TLS"
-        raise AdminError(f"listener {place} speaks {settings.protocol}{without}; ask for {settings.protocol}://{inquiry.url.authority}/")
+        asked = f"{settings.protocol}://{inquiry.url.authority}/"
+        raise AdminError(f"listener {place} speaks {settings.protocol}{without}; ask for {asked}")
     facts |= _exchange(inquiry, settings, port, view, facts["shield"])
     return facts | {"hints": _hints(inquiry, facts["rules"], facts["groups"])}
 
@@ -147,6 +151,25 @@ def _listed(places: Sequence[Place]) -> str:
     return ", ".join(map(str, places))
 
 
+# --- a connection
+
+
+def _connection(inquiry: Inquiry, settings: Listener, view: Callable[[str], View]) -> Data:
+    hello = hello_explained.hello_of(inquiry) if settings.rules else None
+    rule, rules = hello_explained.ask(settings.rules, hello)
+    if rules:
+        why = "no rule before it matches" if rule is None else NOT_ASKED
+        rules.append({"rule": DEFAULT, "matched": rule is None, "why": why})
+    forward = [(item.target_group, item.weight) for item in rule.forward] if rule else [(settings.target_group, 1)]
+    client = Client(inquiry.source.host, inquiry.source.port) if inquiry.source else None
+    return {
+        "hello": hello_explained.facts(hello) if hello else None,
+        "rules": rules,
+        "action": _forwarded(forward, "connection"),
+        "groups": [prospect(view(name), share, client) for name, share in _shares(forward) if share],
+    }
+
+
 # --- a request
 
 
@@ -178,12 +201,13 @@ def _exchange(
     rules = [{"rule": label, "matched": matched, "why": reason} for label, matched, reason in trace]
     is_default = rule is routes.default
     why_default = "no rule before it matches" if rules else "there are no rules"
-    rules.append({"rule": DEFAULT, "matched": is_default, "why": why_default if is_default else "not asked"})
+    rules.append({"rule": DEFAULT, "matched": is_default, "why": why_default if is_default else NOT_ASKED})
     facts |= {"rules": rules, "action": _action(rule, request, port)}
     if rule.kind != FORWARD:
         return facts
     client = Client(source, inquiry.source.port) if inquiry.source else None
-    return facts | {"groups": [prospect(view(name), share, client, request) for name, share in _shares(rule) if share]}
+    shares = _shares(rule.forward)
+    return facts | {"groups": [prospect(view(name), share, client, request) for name, share in shares if share]}
 
 
 def _turned_away(said: Said) -> Data:
@@ -237,12 +261,7 @@ def _request_facts(inquiry: Inquiry, settings: Listener, request: Request, sourc
 
 def _action(rule: Rule, request: Request, port: int) -> Data:
     if rule.kind == FORWARD:
-        shares = _shares(rule)
-        groups = [{"group": name, "weight": dict(rule.forward)[name], "share": share} for name, share in shares]
-        if len(shares) == 1:
-            return {"kind": "forward", "text": f"to group {shares[0][0]}", "groups": groups}
-        told = ", ".join(f"{name} ({share * 100:.3g} %)" for name, share in shares)
-        return {"kind": "forward", "text": f"to one of the groups {told}, drawn for each request", "groups": groups}
+        return _forwarded(rule.forward, "request")
     if rule.kind == FIXED_RESPONSE:
         text = f"{rule.status}, {len(rule.body)} bytes of {rule.content_type}"
         facts = {"status": rule.status, "content_type": rule.content_type, "body": rule.body.decode()}
@@ -251,6 +270,15 @@ def _action(rule: Rule, request: Request, port: int) -> Data:
     return {"kind": "redirect", "text": f"{rule.status} to {location}", "status": rule.status, "location": location}
 
 
-def _shares(rule: Rule) -> list[tuple[str, float]]:
-    whole = sum(weight for _, weight in rule.forward)
-    return [(name, weight / whole) for name, weight in rule.forward]
+def _forwarded(forward: Weights, each: str) -> Data:
+    shares = _shares(forward)
+    groups = [{"group": name, "weight": dict(forward)[name], "share": share} for name, share in shares]
+    if len(shares) == 1:
+        return {"kind": "forward", "text": f"to group {shares[0][0]}", "groups": groups}
+    told = ", ".join(f"{name} ({share * 100:.3g} %)" for name, share in shares)
+    return {"kind": "forward", "text": f"to one of the groups {told}, drawn for each {each}", "groups": groups}
+
+
+def _shares(forward: Weights) -> list[tuple[str, float]]:
+    whole = sum(weight for _, weight in forward)
+    return [(name, weight / whole) for name, weight in forward]

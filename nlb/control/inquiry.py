@@ -12,13 +12,15 @@ from typing import NamedTuple
 from nlb.model.address import Address, parse_address
 
 # Scheme -> the port that goes without saying, if there is one.
-PORTS = {"http": 80, "https": 443, "tcp": 0}
+PORTS = {"http": 80, "https": 443, "tcp": 0, "tls": 443}
 
 # Characters. The parser has limits of its own, and shows what comes of them.
 LONGEST_URL = 20_000
 MOST_HEADERS = 300
 LONGEST_HEADERS = 40_000
+MOST_PROTOCOLS = 32
 
+_PROTOCOL_NAME = re.compile(r"[!-~]{1,255}")
 _AUTHORITY = re.compile(r"(\[[^]]*\]|[^:]*)(?::([0-9]{1,5}))?")
 
 
@@ -34,13 +36,15 @@ class Url(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """`headers` are lines; `source` is the client's address, with port 0 where that is not known."""
+    """`headers` are lines; `source` is the client's address, with port 0 where that is not known; `alpn` are the
+    protocols that a TLS client offers."""
 
     url: Url
     method: str = "GET"
     headers: tuple[str, ...] = ()
     source: Address | None = None
     listener: str | None = None
+    alpn: tuple[str, ...] = ()
 
     @property
     def head(self) -> bytes:
@@ -84,3 +88,12 @@ def check_headers(lines: Sequence[str]) -> None:
             raise ValueError(f"'{line[:80]}' is no header; write 'Name: value'")
     if len(lines) > MOST_HEADERS or sum(map(len, lines)) > LONGEST_HEADERS:
         raise ValueError(f"these are too many; {MOST_HEADERS} with {LONGEST_HEADERS} characters in all are allowed")
+
+
+def check_protocols(names: Sequence[str]) -> None:
+    """What a TLS client may offer. Raises ValueError."""
+    if len(names) > MOST_PROTOCOLS:
+        raise ValueError(f"{len(names)} protocols are too many; {MOST_PROTOCOLS} are allowed")
+    for name in names:
+        if not _PROTOCOL_NAME.fullmatch(name):
+            raise ValueError(f"'{name[:80]}' is not the name of a protocol; write one such as h2 or http/1.1")

@@ -92,6 +92,11 @@ class Orphans:
         for orphan in self.alive:
             self._tell_to_stop(orphan)
 
+    def tell(self, message: Message) -> None:
+        """Something that holds for their sessions too."""
+        for orphan in self.alive:
+            self._send(orphan, message)
+
     def kill(self) -> None:
         for orphan in self.alive:
             self._events.say("error", "worker", f"orphan (pid {orphan.pid}) did not end in time; killed")

@@ -6,29 +6,25 @@ A target is known by group, name and address: a wish for one server is none for 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from nlb.balance.target import DRAIN, MAINT, READY
+from nlb.control import kept
 from nlb.control.state import Data, Say, StateDir
 from nlb.errors import AdminError
 from nlb.model.address import Address, DnsName
 from nlb.model.merge import Change, Void, named_target
-from nlb.model.phrases import printable
 from nlb.model.values import group_name
 
 What = Literal["admin", "weight", "added", "removed"]
 Key = tuple[str, str, str, What]
 
-DOCUMENT = "overrides"
+DOCUMENT = "overrides"  # in the state directory
 
 # Each change writes them all, which at this many takes some 30 ms. Who needs more should change the config.
 MOST = 10_000
-
-# Characters of any text here; names and reasons are held shorter where they come in.
-LONGEST = 256
 
 # A wish ends the older ones that it answers. A target that is removed takes what was wished for it along: should it
 # come back, then as new.
@@ -39,13 +35,6 @@ _ENDS: dict[What, tuple[What, ...]] = {
     "removed": ("removed", "added", "admin", "weight"),
 }
 _OPPOSITE: dict[What, What] = {"added": "removed", "removed": "added"}
-
-# Unix seconds; past any date that anybody could mean, and no longer than a float is exact.
-_END_OF_TIME = 1e12
-
-# Damaged entries that an event shows, and characters of each.
-_SHOWN = 5
-_SHOWN_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +68,7 @@ class Override:
         return f"{wish} by {self.who}" + (f" ({self.reason})" if self.reason else "")
 
     def data(self) -> Data:
-        return {name: getattr(self, name) for name in _FIELDS}
-
-
-_FIELDS = tuple(field.name for field in fields(Override))
+        return kept.plain(self)
 
 
 class Overrides:
@@ -96,8 +82,7 @@ class Overrides:
         self._state = state
         self._say = say
         self._all: dict[Key, Override] = {}
-        if state and (data := state.load(DOCUMENT, _check)):
-            self._read(data["overrides"])
+        kept.load(state, DOCUMENT, Override, self._take_in, say)
 
     @property
     def lasting(self) -> bool:
@@ -152,13 +137,13 @@ class Overrides:
 
     def expire(self, now: float) -> list[Override]:
         """End those whose time has come (`now` in unix seconds); they are returned for the caller to undo."""
-        ended = [override for override in self._all.values() if override.until is not None and override.until <= now]
+        ended = kept.ended(self._all.values(), now)
         self._end(ended)
         return ended
 
     def next_expiry(self) -> float | None:
         """When the next one ends, in unix seconds."""
-        return min((override.until for override in self._all.values() if override.until is not None), default=None)
+        return kept.next_end(self._all.values())
 
     def drop_void(self, void: Iterable[Void]) -> None:
         """End additions and removals that the config has overtaken, with an event for each."""
@@ -210,24 +195,13 @@ class Overrides:
             raise AdminError(f"there is room for {MOST} overrides, and it is full; write some of them into the config")
 
     def _save(self) -> None:
-        if self._state:
-            self._state.save(DOCUMENT, {"overrides": self.listing()})
+        kept.save(self._state, DOCUMENT, self._all.values())
 
-    def _read(self, entries: list[object]) -> None:
-        """What is damaged in a document that somebody has edited is named and left out."""
-        damaged = []
-        for entry in entries:
-            try:
-                override = _override(entry)
-                if override.key in self._all:
-                    raise ValueError("this override is there twice")
-                self._all[override.key] = override
-            except ValueError as error:
-                damaged.append(f"{printable(json.dumps(entry), _SHOWN_LENGTH)}: {printable(str(error), _SHOWN_LENGTH)}")
-        if damaged:
-            more = [f"and {len(damaged) - _SHOWN} more"] if len(damaged) > _SHOWN else []
-            head = f"{len(damaged)} of {len(entries)} overrides on disk cannot be used and are dropped"
-            self._say("error", "operator", "\n".join([head, *damaged[:_SHOWN], *more]))
+    def _take_in(self, override: Override) -> None:
+        _judge(override)
+        if override.key in self._all:
+            raise ValueError("this override is there twice")
+        self._all[override.key] = override
 
 
 def _change(override: Override) -> Change:
@@ -241,31 +215,9 @@ def _key(change: Change) -> Key:
     return change.group, change.target.name, str(change.target.address), change.what
 
 
-def _check(data: Data) -> None:
-    if not isinstance(data.get("overrides"), list):
-        raise ValueError("it has no list of overrides")
-
-
-def _override(entry: object) -> Override:
-    """One entry of the document. Raises ValueError with what is wrong with it."""
-    if not isinstance(entry, dict):
-        raise ValueError("not an object")
-    if missing := [name for name in _FIELDS if name not in entry]:
-        raise ValueError(f"{missing[0]} is missing")
-    if unknown := [name for name in entry if name not in _FIELDS]:
-        raise ValueError(f"{unknown[0]} is unknown")
-    override = Override(**entry)
-    _judge(override)
-    return override
-
-
 def _judge(override: Override) -> None:
     """Are its values of the right type and such as a config may have? Raises ValueError."""
-    for name in ("group", "target", "address", "what", "who", "reason"):
-        _text(name, getattr(override, name))
-    _time("when", override.when)
-    if override.until is not None:
-        _time("until", override.until)
+    kept.judge(override, "group", "target", "address", "what", "who", "reason")
     group_name(override.group)
     weight = 1
     match override.what:
@@ -284,13 +236,3 @@ def _judge(override: Override) -> None:
     target = named_target(override.target, override.address, weight)
     if str(target.address) != override.address:
         raise ValueError(f"address must be written {target.address}")
-
-
-def _text(name: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST:
-        raise ValueError(f"{name} must be text on one line, of at most {LONGEST} characters")
-
-
-def _time(name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < _END_OF_TIME:
-        raise ValueError(f"{name} must be unix seconds")

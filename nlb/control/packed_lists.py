@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from nlb.model.network_list import NetworkFile
-from nlb.model.shield import Shield
+from nlb.model.shield import Listing, Shield
 from nlb.net.channel import memfd
-from nlb.shield.cidr import Networks
+from nlb.shield.cidr import Networks, packed
 
-_Items = tuple[str | NetworkFile, ...]  # of a key of the config
-_Texts = tuple[str, ...]
-
-# Networks that are packed at once: 5 ms.
+# Networks that are packed at once, of those that the config itself has: 5 ms. Files come packed.
 _STEP = 2500
 
 
@@ -27,66 +23,48 @@ class Listed:
 
 
 class PackedLists:
-    """Those of all listeners. Packing takes time (0.2 s for 100,000 networks), so a list is known by what is in it, and
-    the contents of a file, which all listeners share, by their being the same object."""
+    """Those of all listeners, by what is in them."""
 
     def __init__(self) -> None:
-        self._by_content: dict[_Texts, Listed] = {}
-        self._by_key: dict[tuple[_Items, tuple[int, ...]], tuple[_Texts, list[_Texts]]] = {}
+        self._listed: dict[Listing, Listed] = {}
         self._last = 0
 
     def deny(self, shield: Shield) -> Listed | None:
         """None denies nobody."""
-        return self._listed(shield.deny, shield.lists) if shield.deny else None
+        return self._ready(shield.denied) if shield.deny else None
 
     def allow(self, shield: Shield) -> Listed | None:
         """None allows everybody."""
-        return self._listed(shield.allow, shield.lists) if shield.allow else None
+        return None if shield.allowed is None else self._ready(shield.allowed)
 
     def prepare(self, shield: Shield) -> Iterator[None]:
         """Pack what `deny` and `allow` will ask for, some of it per step."""
-        for items in (shield.deny, shield.allow):
-            if items:
-                yield from self._pack(self._content(items, shield.lists))
+        for listing in _listings(shield):
+            yield from self._pack(listing)
 
     def keep(self, shields: Iterable[Shield]) -> None:
         """Only those of these: all others are of no listener any more."""
-        used = {_key(items, shield.lists)[0] for shield in shields for items in (shield.deny, shield.allow)}
-        self._by_key = {key: known for key, known in self._by_key.items() if key in used}
-        content = {texts for texts, _ in self._by_key.values()}
-        for texts in [texts for texts in self._by_content if texts not in content]:
-            os.close(self._by_content.pop(texts).fd)
+        used = {listing for shield in shields for listing in _listings(shield)}
+        for listing in self._listed.keys() - used:
+            os.close(self._listed.pop(listing).fd)
 
-    def _listed(self, items: _Items, lists: Mapping[str, _Texts]) -> Listed:
-        texts = self._content(items, lists)
-        for _ in self._pack(texts):
+    def _ready(self, listing: Listing) -> Listed:
+        for _ in self._pack(listing):
             pass
-        return self._by_content[texts]
+        return self._listed[listing]
 
-    def _content(self, items: _Items, lists: Mapping[str, _Texts]) -> _Texts:
-        key, files = _key(items, lists)
-        if key not in self._by_key:
-            self._by_key[key] = _texts(items, lists), files
-        return self._by_key[key][0]
-
-    def _pack(self, texts: _Texts) -> Iterator[None]:
-        if texts in self._by_content:
+    def _pack(self, listing: Listing) -> Iterator[None]:
+        if listing in self._listed:
             return
-        packed = bytearray()
-        for start in range(0, len(texts), _STEP):
-            packed += Networks(texts[start : start + _STEP]).packed()
+        data = bytearray()
+        for start in range(0, len(listing.written), _STEP):
+            data += Networks(listing.written[start : start + _STEP]).packed()
             yield
+        for file in listing.files:
+            data += packed(file.parts)
         self._last += 1
-        self._by_content[texts] = Listed(self._last, memfd("nlb-networks", packed))
+        self._listed[listing] = Listed(self._last, memfd("nlb-networks", data))
 
 
-def _key(items: _Items, lists: Mapping[str, _Texts]) -> tuple[tuple[_Items, tuple[int, ...]], list[_Texts]]:
-    files = [lists.get(item.path, ()) for item in items if isinstance(item, NetworkFile)]
-    return (items, tuple(map(id, files))), files
-
-
-def _texts(items: _Items, lists: Mapping[str, _Texts]) -> _Texts:
-    found: dict[str, None] = {}
-    for item in items:
-        found.update(dict.fromkeys(lists.get(item.path, ()) if isinstance(item, NetworkFile) else (item,)))
-    return tuple(found)
+def _listings(shield: Shield) -> list[Listing]:
+    return [listing for listing in (shield.denied if shield.deny else None, shield.allowed) if listing is not None]

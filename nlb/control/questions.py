@@ -23,8 +23,8 @@ from nlb.control.trust import say_goodbye, tls_context, trouble_with, words_for
 from nlb.model.address import Address
 from nlb.model.health_check import HTTP, TLS
 from nlb.net.loop import READ, WRITE, Loop, Watch
-from nlb.net.proxy_protocol import probe_header
-from nlb.net.sockets import WOULD_BLOCK, dial, error_of
+from nlb.net.proxy_protocol.writing import probe_header
+from nlb.net.sockets import WANTS, WOULD_BLOCK, dial, error_of
 
 if TYPE_CHECKING:
     from nlb.model.health_check import HealthCheck
@@ -37,9 +37,6 @@ _READ = 16384
 
 # Trouble of this box. It says nothing about the target, so it is not a result.
 OWN_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EADDRNOTAVAIL)
-
-_WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_NOT_NOW = (*WOULD_BLOCK, *_WANTS)
 
 
 class Asker(Protocol):
@@ -124,7 +121,7 @@ class Conversation:
         assert isinstance(sock, ssl.SSLSocket)
         try:
             sock.do_handshake()
-        except _WANTS as wants:
+        except WANTS as wants:
             self._wait_for(wants, READ)
         except OSError as trouble:
             self._failed(trouble)
@@ -134,7 +131,7 @@ class Conversation:
     def asking(self, mask: int) -> None:
         try:
             sent = self._open().send(self._unsent)
-        except _NOT_NOW as wants:
+        except WOULD_BLOCK as wants:
             return self._wait_for(wants, WRITE)
         except OSError:
             sent = len(self._unsent)  # some answer at once and read nothing: what they said can still be read
@@ -145,7 +142,7 @@ class Conversation:
     def hearing(self, mask: int) -> None:
         try:
             data = self._open().recv(_READ)
-        except _NOT_NOW as wants:
+        except WOULD_BLOCK as wants:
             return self._wait_for(wants, READ)
         except OSError as trouble:
             return self._failed(trouble)
@@ -157,7 +154,7 @@ class Conversation:
         sock = self._open()
         try:
             data = sock.recv(65536)
-        except _NOT_NOW:
+        except WOULD_BLOCK:
             return
         except OSError:
             data = b""
@@ -269,7 +266,7 @@ class Conversation:
     def _wait_for(self, wants: OSError, usual: int) -> None:
         """TLS may have to write in order to read, and the other way round."""
         assert self._watch is not None
-        if isinstance(wants, _WANTS):
+        if isinstance(wants, WANTS):
             usual = WRITE if isinstance(wants, ssl.SSLWantWriteError) else READ
         self._watch.want(usual)
 

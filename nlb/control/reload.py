@@ -39,7 +39,11 @@ STOPPING = "nlb is stopping; nothing was changed"
 BUSY = "a reload is under way; try again when it has ended"
 
 # Changes that nobody asked for, by who brings them.
-_NEWS = {"DNS": "new addresses of names", "lists": "new lists of networks"}
+_NEWS = {
+    "DNS": "new addresses of names",
+    "lists": "new lists of networks",
+    "authorities": "new authorities of targets",
+}
 
 Done = Callable[[dict[str, Any] | NlbError], None]
 
@@ -125,11 +129,11 @@ class Reloader:
             raise AdminError(BUSY)
         self._begin(_Job("DNS", False, done, self.running.config, self.running.hash, counts=False))
 
-    def relist(self, config: Config, done: Done) -> None:
-        """As `renew`: `config` is the file's, but for the contents of files of networks. Told by whoever read them."""
+    def relist(self, config: Config, done: Done, what: str = "lists") -> None:
+        """As `renew`: `config` is the file's, but for what is in files that it names. Told by whoever read them."""
         if self._job:
             raise AdminError(BUSY)
-        self._begin(_Job("lists", False, done, config, self.running.hash, counts=False))
+        self._begin(_Job(what, False, done, config, self.running.hash, counts=False))
 
     def _begin(self, job: _Job) -> None:
         self.check_idle()

@@ -126,8 +126,12 @@ class Renewal:
             if seen.identity is None or opened is None or opened.identity is not seen.job.identity:
                 continue  # nothing new, or a reload came between
             self._looked[name] = self._loop.now
+            before = seen.job.identity.client_ca
             if opened.show(seen.identity):
                 self._certify(opened)
+            if opened.identity and opened.identity.client_ca != before:
+                file = opened.settings.tls.client_ca
+                self._say("info", f"other authorities of clients are believed, from {file}", [name])
         self.review()
 
     # --- what is told

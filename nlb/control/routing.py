@@ -27,8 +27,8 @@ def site_spec(listener: Listener, group_key: Callable[[str], int], numbers: Call
 
 
 def largest_body(listener: Listener) -> int | None:
-    """The listener's own bound or the shield's, whichever is smaller. Nobody knows how much of a body will come, so in
-    monitor mode the shield's is not held, and not counted."""
+    """The listener's own bound or the shield's, whichever is smaller. In monitor mode the shield's is not held; workers
+    count what is beyond it."""
     shield = listener.shield
     bounds = listener.max_body, shield.http.max_body if shield.mode == "enforce" else None
     return min((bound for bound in bounds if bound is not None), default=None)

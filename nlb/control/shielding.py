@@ -1,6 +1,6 @@
 """The shield of a listener as workers are told it: numbers and words, and who is counted with whom.
 
-    spec      {"monitors", "limits", "requests", "tolerance"}    requests and tolerance may be None
+    spec      {"monitors", "limits", "requests", "max_body", "tolerance"}    all but the first two may be None
     limits    as admission.Limits
     requests  as requests.Requests reads it, of http only
     tolerance as offences.Tolerance reads it
@@ -41,6 +41,8 @@ def shield_spec(shield: Shield, number: int, is_http: bool) -> Spec:
         "monitors": shield.mode == "monitor",
         "limits": limits,
         "requests": _requests(shield, kind("request_rate")) if is_http else None,
+        # Held by the listener, with its own bound; the shield only counts.
+        "max_body": shield.http.max_body if is_http else None,
         "tolerance": _tolerance(shield, kind("block")),
     }
 

@@ -32,12 +32,13 @@ from nlb.shield.words import REASONS
 if TYPE_CHECKING:
     from nlb.balance.target import Fact
     from nlb.control.controller import Controller
+    from nlb.control.crew import WorkerProcess
     from nlb.control.listening import OpenListener
     from nlb.control.naming import Naming
     from nlb.control.overrides import Overrides
     from nlb.control.registration import ManagedGroup, Registration
     from nlb.control.reload import Running
-    from nlb.control.supervisor import Supervisor, WorkerProcess
+    from nlb.control.supervisor import Supervisor
     from nlb.observe.counters import Row
 
 Data = dict[str, Any]
@@ -131,9 +132,7 @@ class Reporter:
 
     def _look(self) -> None:
         loop, rows = self._controller.loop, self._supervisor.rows
-        listeners = [
-            opened for opened in self._supervisor.listening.listeners.values() if opened.settings.speaks_http
-        ]
+        listeners = [opened for opened in self._supervisor.listening.listeners.values() if opened.settings.speaks_http]
         self._pace.sample(loop.now, {opened.number: _requests(opened, rows) for opened in listeners})
         loop.call_at(loop.now + EVERY, self._look, self._controller)
 

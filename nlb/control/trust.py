@@ -9,6 +9,8 @@ import ssl
 from contextlib import suppress
 from functools import lru_cache
 
+from nlb.net.tls_client import trusting
+
 # What other errors are called; the rest in the system's own words.
 _WORDS = {
     errno.ENETUNREACH: "no route",
@@ -28,25 +30,31 @@ def say_goodbye(sock: socket.socket) -> None:
             sock.unwrap()
 
 
+# By file of authorities: what was made of it the last time that it could be read.
+_last_good: dict[str, ssl.SSLContext] = {}
+
+
 def tls_context(verify: bool, authorities: str | None) -> ssl.SSLContext:
     """How to speak TLS, shared by all that check alike; a file of `authorities` is read again when it has changed.
+    Where it has become bad, what it had before goes on; whoever watches such files tells of that.
 
-    Raises OSError when that cannot be read.
+    Raises OSError when it cannot be read, and never could.
     """
     if not verify or authorities is None:
         return _context(verify, None, 0, 0)
-    about = os.stat(authorities)
-    return _context(verify, authorities, about.st_ino, about.st_mtime_ns)
+    try:
+        about = os.stat(authorities)
+        context = _last_good[authorities] = _context(True, authorities, about.st_ino, about.st_mtime_ns)
+    except OSError:
+        if authorities not in _last_good:
+            raise
+        context = _last_good[authorities]
+    return context
 
 
 @lru_cache(maxsize=16)
 def _context(verify: bool, authorities: str | None, inode: int, changed: int) -> ssl.SSLContext:
-    if verify:
-        return ssl.create_default_context(cafile=authorities)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+    return trusting(verify, authorities)
 
 
 def trouble_with(authorities: str | None, trouble: OSError) -> str:

@@ -14,7 +14,8 @@ from nlb.net.loop import Loop
 from nlb.observe.counters import TURNS
 
 if TYPE_CHECKING:
-    from nlb.control.supervisor import Supervisor, WorkerProcess
+    from nlb.control.crew import WorkerProcess
+    from nlb.control.supervisor import Supervisor
 
 LOOK = 0.5  # seconds
 

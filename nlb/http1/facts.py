@@ -15,7 +15,8 @@ FIELDS_LIMIT = 256
 METHOD_LIMIT = 32
 HOST_LIMIT = 255  # a name in DNS has 253 and perhaps a dot
 
-_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+# May be sent again when nobody knows whether they were done (RFC 9110 9.2.2).
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 
 
 class BadHead(Exception):  # noqa: N818 - it is the head that is bad, as in BadChunk
@@ -93,11 +94,6 @@ class Response:
     length: int  # of the body that follows: 0 for HEAD, 1xx, 204, 304, whatever Content-Length says
     keep_alive: bool  # whether the connection may be used for another request
     upgrade: bytes
-
-
-def is_idempotent(method: bytes) -> bool:
-    """Whether a request may be sent again when nobody knows if it was done (RFC 9110 9.2.2)."""
-    return method in _IDEMPOTENT
 
 
 @lru_cache(256)  # of names in the config, so it is bounded by that

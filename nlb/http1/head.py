@@ -18,6 +18,7 @@ from nlb.http1 import answer, careful
 from nlb.http1.facts import (
     FIELDS_LIMIT,
     HOST_LIMIT,
+    IDEMPOTENT,
     LINE_LIMIT,
     METHOD_LIMIT,
     REQUEST_LIMIT,
@@ -26,7 +27,6 @@ from nlb.http1.facts import (
     BadHead,
     Request,
     Response,
-    is_idempotent,
 )
 from nlb.http1.fields import HOP_BY_HOP, SPECIAL, TELLING, TOKEN
 from nlb.http1.framing import CHUNKED, NONE, UNTIL_CLOSE
@@ -34,6 +34,7 @@ from nlb.http1.framing import CHUNKED, NONE, UNTIL_CLOSE
 __all__ = [
     "FIELDS_LIMIT",
     "HOST_LIMIT",
+    "IDEMPOTENT",
     "LINE_LIMIT",
     "METHOD_LIMIT",
     "REQUEST_LIMIT",
@@ -42,7 +43,6 @@ __all__ = [
     "BadHead",
     "Request",
     "Response",
-    "is_idempotent",
     "parse_request",
     "parse_response",
 ]

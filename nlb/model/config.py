@@ -18,7 +18,7 @@ from nlb.model.address import Address, DnsName, parse_server
 from nlb.model.health_check import TLS
 from nlb.model.health_check import HealthCheck as HealthCheck  # for those who look for it here
 from nlb.model.listener import Listener as Listener
-from nlb.model.protocols import ENCRYPTED, HTTP, Protocol, ProxyProtocol, needs_http, needs_tls
+from nlb.model.protocols import ENCRYPTED, HTTP, Protocol, ProxyProtocol, of_requests, of_tls
 from nlb.model.shield import Shield
 from nlb.model.table import Table
 from nlb.model.tls import TargetTls
@@ -210,13 +210,8 @@ class TargetGroup(Table):
     def proxy_protocol_of(self, target: Target) -> ProxyProtocol:
         return target.proxy_protocol or self.proxy_protocol
 
-    @field_validator("target_tls", mode="before")
-    @classmethod
-    def _where_it_is_spoken(cls, value: object, info: Info) -> object:
-        protocol = info.data.get("protocol", "tls")
-        if protocol not in ENCRYPTED:
-            raise ValueError(needs_tls(protocol))
-        return value
+    _needs_requests = field_validator(*http.GROUP_KEYS, mode="before")(of_requests)
+    _needs_tls = field_validator("target_tls", mode="before")(of_tls)
 
     @field_validator("proxy_protocol")
     @classmethod
@@ -249,14 +244,6 @@ class TargetGroup(Table):
             )
         if value and info.data.get("source"):
             raise ValueError("connections come from the client's address or from those of `source`; write one of them")
-        return value
-
-    @field_validator(*http.GROUP_KEYS, mode="before")
-    @classmethod
-    def _needs_requests(cls, value: object, info: Info) -> object:
-        protocol = info.data.get("protocol", "http")
-        if protocol not in HTTP:
-            raise ValueError(needs_http(protocol))
         return value
 
     @field_validator("targets", mode="before")

@@ -11,7 +11,7 @@ from pydantic import ValidationInfo as Info
 
 from nlb.model import conditions, http, limits, values
 from nlb.model.address import Address
-from nlb.model.protocols import ENCRYPTED, HTTP, Protocol, needs_http, needs_tls
+from nlb.model.protocols import ENCRYPTED, HTTP, Protocol, of_requests, of_tls
 from nlb.model.rule import Rule, in_order
 from nlb.model.shield import Shield
 from nlb.model.table import Table
@@ -134,26 +134,15 @@ class Listener(Table):
     def _called_by_bind(cls, value: object, info: Info) -> object:
         return values.name_of(next(iter(info.data.get("binds", ())), None)) if value is None else value
 
-    @field_validator(*http.LISTENER_KEYS, mode="before")
-    @classmethod
-    def _needs_requests(cls, value: object, info: Info) -> object:
-        protocol = info.data.get("protocol", "http")
-        if protocol not in HTTP:
-            raise ValueError(needs_http(protocol))
-        return value
+    _needs_requests = field_validator(*http.LISTENER_KEYS, mode="before")(of_requests)
+    _needs_tls = field_validator("tls", mode="before")(of_tls)
 
     @field_validator("certificates", mode="before")
     @classmethod
     def _where_they_are_shown(cls, value: object, info: Info) -> object:
-        protocol = info.data.get("protocol")
-        if value in (None, [], ()) and protocol in ENCRYPTED:
+        if value in (None, [], ()) and info.data.get("protocol") in ENCRYPTED:
             raise ValueError(NO_CERTIFICATES)
-        return () if value is None else _encrypted(value, protocol)
-
-    @field_validator("tls", mode="before")
-    @classmethod
-    def _where_it_is_spoken(cls, value: object, info: Info) -> object:
-        return _encrypted(value, info.data.get("protocol"))
+        return () if value is None else of_tls(value, info)
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
@@ -201,9 +190,3 @@ class Listener(Table):
         if self.protocol == "tls":
             alien.add("rule")
         return {key: value for key, value in data.items() if key not in alien}
-
-
-def _encrypted(value: object, protocol: str | None) -> object:
-    if protocol not in (*ENCRYPTED, None):
-        raise ValueError(needs_tls(str(protocol)))
-    return value

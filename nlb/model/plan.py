@@ -185,7 +185,8 @@ def _shield_differences(old: Shield, new: Shield) -> Iterable[str]:
     for path in dict.fromkeys(str(item) for item in listed if isinstance(item, NetworkFile)):
         before, after = old.lists.get(path), new.lists.get(path)
         if before is not None and after is not None and before != after:
-            more, less = len({*after} - {*before}), len({*before} - {*after})
+            more = after.beyond(before)
+            less = len(before) - (len(after) - more)
             yield f"shield: {path} has {_count(more, 'network')} more and {less} less"
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pydantic import ValidationInfo as Info
 
 Protocol = Literal["tcp", "http", "tls", "https"]
 
@@ -28,6 +31,22 @@ NO_PROXY_HEADER = (
     "connections to http targets carry requests of many clients, so no header can say whose they are; "
     "X-Forwarded-For tells it: leave this out"
 )
+
+
+def of_requests(value: object, info: Info) -> object:
+    """A validator of keys that only who reads requests has. After a wrong protocol, which is an error already, any."""
+    protocol = info.data.get("protocol", "http")
+    if protocol not in HTTP:
+        raise ValueError(needs_http(protocol))
+    return value
+
+
+def of_tls(value: object, info: Info) -> object:
+    """The same of keys that only who encrypts has."""
+    protocol = info.data.get("protocol", "tls")
+    if protocol not in ENCRYPTED:
+        raise ValueError(needs_tls(protocol))
+    return value
 
 
 def needs_http(protocol: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,7 @@ from pydantic import ValidationInfo as Info
 from nlb.model import conditions, limits, values
 from nlb.model.http import twice
 from nlb.model.nearest import did_you_mean
-from nlb.model.network_list import NetworkFile, Networks
+from nlb.model.network_list import NetworkFile, NetworkList, Networks
 from nlb.model.rate import Rate, rate
 from nlb.model.table import Table
 from nlb.model.units import format_duration
@@ -134,6 +134,23 @@ class ShieldHttp(Table):
         return ", ".join(told)
 
 
+class Listing(NamedTuple):
+    """What `deny` or `allow` comes to: the networks that are written there, and those of files."""
+
+    written: tuple[str, ...]
+    files: tuple[NetworkList, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.written) + sum(map(len, self.files))
+
+    @property
+    def everybody(self) -> str:
+        """The network that is everybody, if it is there."""
+        written = next((network for network in self.written if network.endswith("/0")), "")
+        return written or next((found for file in self.files if (found := file.everybody)), "")
+
+
 class Shield(Table):
     """That of a listener has what [shield] says wherever it says nothing itself, once the file is read; what is its own
     is in `model_fields_set`."""
@@ -149,17 +166,17 @@ class Shield(Table):
     http: ShieldHttp = ShieldHttp()
 
     # Path of a file in `deny` or `allow` -> what it has, once somebody who may read files has read it.
-    _lists: dict[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
+    _lists: dict[str, NetworkList] = PrivateAttr(default_factory=dict)
 
     @property
-    def denied(self) -> tuple[str, ...]:
+    def denied(self) -> Listing:
         """All networks of `deny`, those in files too."""
-        return tuple(self._listed(self.deny))
+        return self._listing(self.deny)
 
     @property
-    def allowed(self) -> tuple[str, ...] | None:
+    def allowed(self) -> Listing | None:
         """The same of `allow`; None is everybody, and an empty file is nobody."""
-        return tuple(self._listed(self.allow)) if self.allow else None
+        return self._listing(self.allow) if self.allow else None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -168,10 +185,10 @@ class Shield(Table):
         return tuple(dict.fromkeys(paths))
 
     @property
-    def lists(self) -> Mapping[str, tuple[str, ...]]:
+    def lists(self) -> Mapping[str, NetworkList]:
         return self._lists
 
-    def with_lists(self, lists: Mapping[str, tuple[str, ...]]) -> Shield:
+    def with_lists(self, lists: Mapping[str, NetworkList]) -> Shield:
         """A copy that has what is in its files."""
         copy = self.model_copy()
         copy._lists = {path: lists[path] for path in self.files}
@@ -180,8 +197,8 @@ class Shield(Table):
     def __str__(self) -> str:
         many = {"max_connections": "{} connections of a listener", "max_connections_per_source": "{} of a source"}
         many["connection_rate_per_source"] = "{} new ones of a source"
-        told = [f"denies {_count(len(self.denied), 'network')}"] if self.deny else []
-        told += [f"allows {_count(len(self.allowed), 'network')} and nobody else"] if self.allowed is not None else []
+        told = [f"denies {_count(self.denied.size, 'network')}"] if self.deny else []
+        told += [f"allows {_count(self.allowed.size, 'network')} and nobody else"] if self.allowed is not None else []
         told += [text.format(limit) for key, text in many.items() if (limit := getattr(self, key)) is not None]
         told += [f"requests {limit}" for limit in self.request_rate]
         told += [f"blocks {self.block}"] if self.block and self.block.after else []
@@ -193,12 +210,10 @@ class Shield(Table):
         merged: Shield = _over(self, base)
         return merged
 
-    def _listed(self, items: tuple[str | NetworkFile, ...]) -> Iterator[str]:
-        for item in items:
-            if isinstance(item, NetworkFile):
-                yield from self._lists.get(item.path, ())
-            else:
-                yield item
+    def _listing(self, items: tuple[str | NetworkFile, ...]) -> Listing:
+        written = tuple(item for item in items if isinstance(item, str))
+        files = [item for item in items if isinstance(item, NetworkFile)]
+        return Listing(written, tuple(self._lists.get(file.path, NetworkList()) for file in files))
 
 
 def _count(number: int, noun: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from nlb.model.config import Config
 from nlb.model.shield import Shield
@@ -23,9 +23,9 @@ def _of(shield: Shield) -> Iterator[str]:
     given = shield.model_fields_set
     if "mode" in given and shield.mode == "monitor":
         yield "mode: is monitor, so nothing is refused, only counted and logged"
-    if "deny" in given and (everybody := _everybody(shield.denied)):
+    if "deny" in given and (everybody := shield.denied.everybody):
         yield f"deny: {everybody} is everybody, so nobody can connect"
-    if "allow" in given and (everybody := _everybody(shield.allowed or ())):
+    if "allow" in given and shield.allowed and (everybody := shield.allowed.everybody):
         yield f"allow: {everybody} is everybody"
     most, each = shield.max_connections, shield.max_connections_per_source
     if given & {"max_connections", "max_connections_per_source"} and most and each and each >= most:
@@ -33,7 +33,3 @@ def _of(shield: Shield) -> Iterator[str]:
     http, has_path = shield.http, "http" in given and "normalise_path" in shield.http.model_fields_set
     if has_path and http.deny_path and not http.normalise_path:
         yield "http.normalise_path: is false, so a denied path passes when it is written in another way, with %2e"
-
-
-def _everybody(networks: Iterable[str]) -> str:
-    return next((network for network in networks if network.endswith("/0")), "")

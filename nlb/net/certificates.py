@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,10 +13,14 @@ _SUFFIXES = (".pem", ".crt")
 _KEY_SUFFIX = ".key"
 _WATCHED = (*_SUFFIXES, _KEY_SUFFIX)
 
+# In a directory of its own, as certbot lays out its `live`: the certificate with its chain, and its key.
+CHAIN, CHAINS_KEY = "fullchain.pem", "privkey.pem"
+_CERTBOTS_WORDS = "README"
+
 
 class Folder(NamedTuple):
-    """A directory of pairs: every .pem and .crt with its key in it, or beside it in a .key of the same name. Names that
-    begin with a dot are not looked at."""
+    """A directory of pairs: every .pem and .crt with its key in it, or beside it in a .key of the same name; and every
+    directory in it with a fullchain.pem and a privkey.pem. Names that begin with a dot are not looked at."""
 
     directory: str
 
@@ -74,7 +77,7 @@ def renewed(old: Sequence[Certificate], found: Found, now: float) -> tuple[Certi
             theirs = ours
         if theirs is not None:
             chosen.append(theirs)
-    lost = [one for one in old if os.path.dirname(one.file) in failed]  # of a directory that cannot be read
+    lost = [one for one in old if not failed.isdisjoint(holders(one.file))]  # of a directory that cannot be read
     return tuple({one.fingerprint: one for one in (*chosen, *lost)}.values())
 
 
@@ -83,21 +86,38 @@ def _is_worse(new: Certificate, old: Certificate, now: float) -> bool:
 
 
 def state(sources: Iterable[Source]) -> tuple[Any, ...]:
-    """Differs when any file of these has changed, been added or gone; symlinks are followed. 5 us a file."""
+    """Differs when any file of these has changed, been added or gone; symlinks are followed. 8 us a file."""
     seen: list[Any] = []
     for source in sources:
-        paths: Iterable[str] = source
-        if isinstance(source, Folder):
-            with suppress(OSError):
-                names = sorted(os.listdir(source.directory))
-                paths = [os.path.join(source.directory, name) for name in names if name.endswith(_WATCHED)]
-        for path in paths:
+        for path in _watched(source) if isinstance(source, Folder) else source:
             try:
                 about = os.stat(path)
                 seen.append((path, about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size))
             except OSError as trouble:
                 seen.append((path, trouble.errno))
     return tuple(seen)
+
+
+def _watched(folder: Folder) -> Iterable[str]:
+    try:
+        names = sorted(os.listdir(folder.directory))
+    except OSError:
+        return folder  # the directory itself
+    paths = []
+    for path in [os.path.join(folder.directory, name) for name in names]:
+        if os.path.isdir(path):
+            paths += [os.path.join(path, CHAIN), os.path.join(path, CHAINS_KEY)]
+        elif path.endswith(_WATCHED):
+            paths.append(path)
+    return paths
+
+
+def holders(file: str) -> Iterator[str]:
+    """The directories by which a certificate may have been found."""
+    directory, name = os.path.split(file)
+    yield directory
+    if name == CHAIN:
+        yield os.path.dirname(directory)
 
 
 # --- files
@@ -122,15 +142,15 @@ def _folder(directory: str, faults: list[Fault], ignored: list[str]) -> Iterable
     for name in files:
         path = os.path.join(directory, name)
         stem, suffix = os.path.splitext(name)
-        if name in keys or name.startswith("."):
+        if name in keys or name.startswith(".") or name == _CERTBOTS_WORDS:
             continue
-        if suffix not in _SUFFIXES:
+        if os.path.isdir(path):
+            yield from _inner(path, faults, ignored)
+        elif suffix not in _SUFFIXES:
             ignored.append(f"{path}: not a {' or '.join(_SUFFIXES)} file")
         elif stem + _KEY_SUFFIX in keys:
             stems.add(stem)
             yield Pair(path, os.path.join(directory, stem + _KEY_SUFFIX))
-        elif os.path.isdir(path):
-            ignored.append(f"{path}: a directory")
         elif _has_key(path):
             yield Pair(path, path)
         else:
@@ -140,6 +160,20 @@ def _folder(directory: str, faults: list[Fault], ignored: list[str]) -> Iterable
         for name in sorted(keys)
         if name.removesuffix(_KEY_SUFFIX) not in stems
     )
+
+
+def _inner(directory: str, faults: list[Fault], ignored: list[str]) -> Iterable[Pair]:
+    """In a directory of a directory: what else is there besides a pair, certbot's cert.pem and chain.pem, is in it."""
+    try:
+        files = os.listdir(directory)
+    except OSError as trouble:
+        faults.append(Fault("unreadable", directory, f"{directory}: {words_of(trouble)}"))
+        return
+    missing = [name for name in (CHAIN, CHAINS_KEY) if name not in files]
+    if missing:
+        ignored.append(f"{directory}: a directory without {' and '.join(missing)}")
+    else:
+        yield Pair(os.path.join(directory, CHAIN), os.path.join(directory, CHAINS_KEY))
 
 
 def _has_key(path: str) -> bool:

@@ -1,5 +1,5 @@
 """What Python's ssl module has no call for is set in OpenSSL itself, through ctypes: keys of session tickets, groups,
-suites of TLS 1.3, names of client authorities, a close_notify that reads nothing.
+suites of TLS 1.3, names of client authorities, a close_notify that reads nothing, which certificate was shown.
 
 Nothing is written before everything was read: the library is the very one that Python's _ssl is linked to, found
 through it and never loaded anew; where a context's and a connection's pointers lie is tried on contexts of ours, and
@@ -42,7 +42,19 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "SSL_get_SSL_CTX": (_P, [_P]),
     "SSL_get_error": (_I, [_P, _I]),
     "SSL_shutdown": (_I, [_P]),
+    "SSL_get_certificate": (_P, [_P]),
+    "X509_get_signature_nid": (_I, [_P]),
+    "X509_get0_pubkey": (_P, [_P]),
+    "EVP_PKEY_get_base_id": (_I, [_P]),
+    "EVP_PKEY_get_bits": (_I, [_P]),
+    "OBJ_nid2sn": (ctypes.c_char_p, [_I]),
 }
+
+# Functions that had other names before OpenSSL 3.
+_BEFORE_3 = {"EVP_PKEY_get_base_id": "EVP_PKEY_base_id", "EVP_PKEY_get_bits": "EVP_PKEY_bits"}
+
+# Kinds of keys by number, in the words of haproxy and of the PROXY protocol's specification.
+_KINDS = {6: "RSA", 408: "EC"}
 
 # Python's modes of verifying, as OpenSSL's bits: VERIFY_PEER, FAIL_IF_NO_PEER_CERT.
 _VERIFY = {ssl.CERT_NONE: 0, ssl.CERT_OPTIONAL: 1, ssl.CERT_REQUIRED: 3}
@@ -107,6 +119,18 @@ class OpenSsl:
         self._functions.ERR_clear_error()  # or another connection's next call would be taken for this failure
         return not must_wait
 
+    def shown(self, connection: object) -> tuple[str, str]:
+        """How the certificate that this side of a connection has shown is signed (ecdsa-with-SHA256), and its key
+        (EC256): of several, OpenSSL chose one. Empty where it showed none. 2 us."""
+        functions = self._functions
+        certificate = functions.SSL_get_certificate(_pointer_at(id(connection), _POINTER))
+        key = functions.X509_get0_pubkey(certificate) if certificate else None
+        if not key:
+            return "", ""
+        signature = functions.OBJ_nid2sn(functions.X509_get_signature_nid(certificate)) or b""
+        kind = _KINDS.get(functions.EVP_PKEY_get_base_id(key), "")
+        return signature.decode(), f"{kind}{functions.EVP_PKEY_get_bits(key)}" if kind else ""
+
     def _of(self, context: ssl.SSLContext) -> int:
         pointer = _pointer_at(id(context))
         if not self._agree(context, pointer):
@@ -168,7 +192,7 @@ def _find() -> Any:
         # PyDLL keeps Python's lock: taking it again would cost more than these calls do.
         library = ctypes.PyDLL(file, mode=os.RTLD_NOW | os.RTLD_NOLOAD if file else os.RTLD_NOW)
         for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(library, name)
+            function = getattr(library, name, None) or getattr(library, _BEFORE_3.get(name, name))
             function.restype = result
             function.argtypes = arguments
     except (AttributeError, OSError):

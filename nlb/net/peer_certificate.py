@@ -39,16 +39,26 @@ def peer_certificate(connection: TlsSocket) -> PeerCertificate | None:
     der = connection.certificate_der()
     if not der:
         return None
-    try:
-        read = connection.certificate()
-    except (ssl.SSLError, ValueError):  # signed by an authority that we trust, and still not readable for Python
-        read = {}
+    read = _read(connection)
     return PeerCertificate(
         distinguished_name(read.get("subject", ())),
         distinguished_name(read.get("issuer", ())),
         read.get("serialNumber", ""),
         hashlib.sha256(der).hexdigest(),
     )
+
+
+def common_name(connection: TlsSocket) -> str:
+    """The first CN of the certificate that the client showed, as it stands there; "" where there is none."""
+    parts = (pair for part in _read(connection).get("subject", ()) for pair in part)
+    return next((value for key, value in parts if key == "commonName"), "")
+
+
+def _read(connection: TlsSocket) -> dict[str, Any]:
+    try:
+        return connection.certificate()
+    except (ssl.SSLError, ValueError):  # signed by an authority that we trust, and still not readable for Python
+        return {}
 
 
 def distinguished_name(name: Any) -> str:

@@ -2,7 +2,7 @@
 
     ServerContext ── wrap ──> TlsSocket ── handshake, until it no longer raises ──> recv, send ── shutdown ──> close
 
-Nothing here waits: what cannot go on raises one of WANTS, and is called again when the socket is ready.
+Nothing here waits: what cannot go on raises one of sockets.WANTS, and is called again when the socket is ready.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import Any
 from nlb.net.openssl import openssl
 from nlb.net.tickets import share_tickets
 from nlb.net.tls_context import Recipe
-
-WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 # Why a handshake with a client failed: OpenSSL's reason -> our word. What is not here is bad_handshake.
 _CAUSES = {
@@ -125,27 +123,34 @@ class TlsSocket:
 
     def shutdown(self, how: int) -> None:
         """Say goodbye, then end the socket's side. SSLWantWriteError: no room for that now, call again."""
-        if how != socket.SHUT_RD and not self._say_goodbye():
+        if how != socket.SHUT_RD and not self.say_goodbye():
             raise ssl.SSLWantWriteError("no room to say goodbye")
         self.sock.shutdown(how)
 
     def close(self) -> None:
-        """In order, unless told to reset. May be called twice."""
-        if self.sock.fileno() >= 0 and not self._is_rude:
-            self._say_goodbye()
+        """In order, unless told to reset. May be called twice. The goodbye is lost when there is no room for it: see
+        `parted`."""
+        if self.sock.fileno() >= 0:
+            self.say_goodbye()
         self.sock.close()
 
-    def _say_goodbye(self) -> bool:
-        if self._said_goodbye or not self._tls.version():
+    def say_goodbye(self) -> bool:
+        """False: the socket has no room for it, call again when it has. It is said once, whatever the calls, and never
+        by one that is to be reset."""
+        if self._said_goodbye or self._is_rude or not self._tls.version():
             return True
         reached = openssl()
         if reached:
             self._said_goodbye = reached.say_goodbye(self._tls)
-        else:
-            self._said_goodbye = True
-            with suppress(OSError):  # it waits for an answer, which is not there yet
-                self._tls.shutdown()
-        return self._said_goodbye
+            return self._said_goodbye
+        try:
+            self._tls.shutdown()
+        except ssl.SSLWantWriteError:
+            return False
+        except OSError:
+            pass  # it waits for an answer, which is not there yet
+        self._said_goodbye = True
+        return True
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -187,6 +192,13 @@ class TlsSocket:
         found: ssl.SSLSession | None = self._tls.session
         return found
 
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Of the certificate that we showed: how it is signed and its key, in haproxy's words. Empty where none was, as
+        in a session that is resumed, or where OpenSSL is out of reach."""
+        reached = None if self.is_resumed else openssl()
+        return reached.shown(self._tls) if reached else ("", "")
+
     def certificate(self) -> dict[str, Any]:
         """The other side's, as Python reads it, 5 us; empty where none was asked for or given."""
         return self._tls.getpeercert(False) or {}
@@ -197,6 +209,12 @@ class TlsSocket:
 
 # What sessions hold: who reads and sends need not know which.
 Connection = socket.socket | TlsSocket
+
+
+def parted(sock: Connection) -> bool:
+    """Before a close in order: the other side was told, where TLS wants that. False: it has no room for that now. What
+    was sent before gets there after the close, but without a goodbye nobody can tell it from what was cut."""
+    return not isinstance(sock, TlsSocket) or sock.say_goodbye()
 
 
 class ServerContext:

@@ -23,6 +23,7 @@ SESSION = Layout(
         "received": NUMBER,
         "sent": NUMBER,
         "tries": NUMBER,
+        "unique_id": optional(WORD),  # that of its PROXY headers; None where no target wants any
     },
 )
 

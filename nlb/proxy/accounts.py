@@ -26,6 +26,7 @@ def of_session(session: TcpSession, target: Target | None) -> list[Any]:
         session.counted_up,
         session.counted_down,
         len(session.tried) + (target is not None),
+        f"{session.id:032x}" if session.id else None,
     ]
 
 

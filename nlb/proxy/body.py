@@ -62,6 +62,7 @@ class Body:
         "most",
         "moved",
         "over",
+        "payload",
         "read",
         "reframes",
         "sink",
@@ -76,7 +77,8 @@ class Body:
         self.source = source
         self.sink = sink
         self.left = length
-        self.most = 1 << 62  # bytes that may still come in chunks
+        self.most = 1 << 62  # bytes that may come in chunks
+        self.payload = 0  # and those that have
         self.reframes = reframes
         self.read = 0
         self.moved = 0
@@ -140,8 +142,8 @@ class Body:
             return chunk(data) if self.reframes else data
         payload = chunks.feed(data)
         self.read += len(data) - len(chunks.rest)
-        self.most -= len(payload)
-        if self.most < 0:
+        self.payload += len(payload)
+        if self.payload > self.most:
             raise BadChunk("too_large")
         out = payload if not (payload and self.reframes) else chunk(payload)
         if chunks.done:

@@ -26,7 +26,7 @@ from nlb.shield.offences import Offences, Tolerance
 from nlb.shield.requests import Refusal, Requests
 from nlb.shield.sources import NOBODY, Source, key_of, network_of
 from nlb.shield.sources import source_of as _source_of
-from nlb.shield.words import BAD_PATH, DENIED_PATH, METHOD, RATE, REQUEST_RATE, SOURCE_LIMIT
+from nlb.shield.words import BAD_PATH, DENIED_PATH, MAX_BODY, METHOD, RATE, REQUEST_RATE, SOURCE_LIMIT
 
 # Seconds that offenders wait for each other, and how many go in one message. More come back with their next offence.
 REPORT_EVERY = 0.05
@@ -67,7 +67,7 @@ def blamed(client: str, peer: Peer) -> Source:
 class Shield:
     """That of one listener. It is there as long as something of it is to be asked or to be counted."""
 
-    __slots__ = ("_admission", "_guard", "_name", "_requests", "_tolerance", "_words", "is_monitor")
+    __slots__ = ("_admission", "_guard", "_max_body", "_name", "_requests", "_tolerance", "_words", "is_monitor")
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Shield:
         admission: Admission,
         requests: Requests | None,
         tolerance: Tolerance | None,
+        max_body: int | None,
         is_monitor: bool,
     ) -> None:
         self._guard = guard
@@ -85,10 +86,12 @@ class Shield:
         self._admission = admission
         self._requests = requests
         self._tolerance = tolerance
+        self._max_body = max_body
         self.is_monitor = is_monitor
 
     def __bool__(self) -> bool:
-        return bool(self._admission) or self._requests is not None or self._tolerance is not None
+        asks = self._requests is not None or self._tolerance is not None or self._max_body is not None
+        return asks or bool(self._admission)
 
     # Each answers with the word that refuses, "" for who may come in. All is counted here.
 
@@ -124,6 +127,13 @@ class Shield:
         if refusal is None or not self._refusal(refusal.word, blamed(client, peer)):
             return None
         return refusal
+
+    def finds_too_long(self, size: int) -> bool:
+        """A body of so many bytes, at least. It is the listener that refuses it, unless this is a monitor."""
+        if self._max_body is None or size <= self._max_body:
+            return False
+        self._refusal(MAX_BODY, NOBODY)
+        return True
 
     def has_blocked(self, address: str) -> bool:
         return self._guard.blocked.has(*source_of(address), self._guard.loop.now)
@@ -193,7 +203,7 @@ class Guard:
         )
         requests = Requests(spec["requests"], self._buckets) if spec["requests"] else None
         tolerance = Tolerance(spec["tolerance"], self._offences) if spec["tolerance"] else None
-        return Shield(self, name, words, admission, requests or None, tolerance, spec["monitors"])
+        return Shield(self, name, words, admission, requests or None, tolerance, spec["max_body"], spec["monitors"])
 
     def forget(self, number: int) -> None:
         """That listener is gone."""

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from nlb.balance.target import Target
 from nlb.http1.desync import CLASS_OF
 from nlb.http1.facts import no_request
-from nlb.http1.head import BadHead, parse_request
+from nlb.http1.head import BadHead, Request, parse_request
 from nlb.net.loop import BROKEN, READ, WRITE, Watch
 from nlb.net.sockets import WOULD_BLOCK, reset_on_close, spelled
-from nlb.net.tls import Connection
+from nlb.net.tls import Connection, parted
 from nlb.observe import counters
 from nlb.observe.counters import DESYNC_WORD
-from nlb.proxy.exchange import Exchange
+from nlb.proxy.exchange import KNOWN, Exchange
 from nlb.proxy.guard import blamed
-from nlb.proxy.pipe import COPY
+from nlb.proxy.pipe import COPY, FAREWELL
 
 if TYPE_CHECKING:
     from nlb.http1.edits import HeaderEdit
@@ -59,6 +59,7 @@ class HttpSession:
 
     __slots__ = (
         "active_at",
+        "asked",
         "began",
         "buffer",
         "client",
@@ -80,9 +81,11 @@ class HttpSession:
         "peer",
         "port",
         "received",
+        "request",
         "scanned",
         "sent",
         "site",
+        "word",
     )
 
     def __init__(self, listener: Listener, client: Connection, address: Any, port: int) -> None:
@@ -100,6 +103,10 @@ class HttpSession:
         self.exchange: Exchange | None = None
         self.exchanges = 0
         self.last = ""  # how the last exchange ended
+        self.word = ""  # how the session is to end, where that is not how the last exchange did
+        # The last request, word for word, if it was short: the same bytes have the same reading.
+        self.asked: bytes | None = None
+        self.request: Request
         self.buffer = b""  # what the client sent and nobody has read yet
         self.scanned = 0  # bytes of the buffer in which no end of a head was found; 0 where none has begun
         self.is_deaf = False  # the client is not to be read now
@@ -120,8 +127,14 @@ class HttpSession:
     def target(self) -> Target | None:
         return self.exchange.target if self.exchange else None
 
-    def begin(self) -> None:
-        self.client_watch = self.listener.loop.watch(self.client.fileno(), READ, self.reading, self)
+    def begin(self, watch: Watch | None = None) -> None:
+        """`watch` is the client's, where somebody watched it before us."""
+        if watch is None:
+            self.client_watch = self.listener.loop.watch(self.client.fileno(), READ, self.reading, self)
+            return
+        self.client_watch = watch
+        watch.handler, watch.owner = self.reading, self
+        watch.want(READ)
 
     # --- read heads
 
@@ -150,17 +163,28 @@ class HttpSession:
             self._live_by(self.listener.site)
         for _ in range(IN_A_ROW):
             data = self.buffer
-            try:
-                request = parse_request(data, self.scanned)
-            except BadHead as bad:
-                self.is_serving = False
-                return self._refuse(bad.status, bad.reason)
-            if request is None:
-                if data != _EMPTY_LINE:
-                    self.scanned = len(data)
-                break
-            self.scanned = 0
-            self.buffer = data[request.size :] if len(data) != request.size else b""
+            if data == self.asked:
+                request = self.request
+                self.scanned = 0
+                self.buffer = b""
+            else:
+                try:
+                    read = parse_request(data, self.scanned)
+                except BadHead as bad:
+                    self.is_serving = False
+                    return self._refuse(bad.status, bad.reason)
+                if read is None:
+                    if data != _EMPTY_LINE:
+                        self.scanned = len(data)
+                    break
+                request = read
+                self.scanned = 0
+                if len(data) != request.size:
+                    self.buffer = data[request.size :]
+                else:
+                    self.buffer = b""
+                    if request.size <= KNOWN:
+                        self.asked, self.request = data, request
             self.exchange = exchange = Exchange(self, request, self.head_began)
             exchange.start()
             if self.exchange is not None or self.outcome or self.linger_until:
@@ -193,8 +217,10 @@ class HttpSession:
     def _rest(self) -> None:
         """Until the client sends more."""
         self.active_at = self.listener.loop.now
-        self.client_watch.handler = self.reading
-        self.client_watch.want(READ)
+        watch = self.client_watch
+        watch.handler = self.reading
+        if watch.events != READ:
+            watch.want(READ)
 
     def _refuse(self, status: int, reason: str) -> None:
         """What came is no request."""
@@ -209,8 +235,10 @@ class HttpSession:
 
     def stand_by(self) -> None:
         """The client has said what it had to."""
-        self.client_watch.handler = self.early
-        self.client_watch.want(0 if self.is_deaf else READ)
+        watch = self.client_watch
+        watch.handler = self.early
+        if self.is_deaf or watch.events != READ:
+            watch.want(0 if self.is_deaf else READ)
 
     def early(self, mask: int) -> None:
         """The client is ahead with its next request, or has gone."""
@@ -267,6 +295,10 @@ class HttpSession:
     # --- the end
 
     def _leave(self) -> None:
+        if not parted(self.client):
+            self.linger_until = self.listener.loop.now + FAREWELL
+            self.client_watch.handler = self.parting
+            return self.client_watch.want(WRITE)
         if not (self.is_deaf or self.buffer) or self.is_ended:
             return self._end(self._last_word())
         try:
@@ -277,6 +309,10 @@ class HttpSession:
         self.linger_until = self.listener.loop.now + LINGER
         self.client_watch.handler = self.lingering
         return self.client_watch.want(READ)
+
+    def parting(self, mask: int) -> None:
+        """The client has our last answer on its way, and as soon as there is room, a goodbye."""
+        return self._end(self._last_word()) if mask & BROKEN else self._leave()
 
     def lingering(self, mask: int) -> None:
         """The client has our last answer on its way, and what it still sends is nobody's."""
@@ -290,7 +326,7 @@ class HttpSession:
         self._end(self._last_word())
 
     def _last_word(self) -> str:
-        return "data/done" if self.last in _IN_ORDER else self.last
+        return self.word or ("data/done" if self.last in _IN_ORDER else self.last)
 
     def retire(self) -> None:
         """The listener takes no more requests: end between two of them, now or after the present one. A client that was
@@ -319,15 +355,21 @@ class HttpSession:
     def close(self, cause: str) -> None:
         """End now, with this cause. An exchange under way is cut, so that the client sees it."""
         if self.outcome:
-            return
+            return None
         exchange = self.exchange
         if exchange is None:
-            self._end(self._last_word() if self.linger_until else f"{'data' if cause == 'done' else 'request'}/{cause}")
-            return
+            if self.linger_until:
+                return self._end(self._last_word())
+            self.word = f"{'data' if cause == 'done' else 'request'}/{cause}"
+            if cause == "shutdown":  # either nothing was sent yet, or the worker ends now
+                return self._end(self.word)
+            self.buffer = b""
+            self.is_deaf = False  # nobody is lingered for who was not answered just now
+            return self._leave()
         outcome = f"{exchange.phase}/{cause}"
         reset_on_close(self.client)
         exchange.end(cause)
-        self._end(outcome)
+        return self._end(outcome)
 
     def _end(self, outcome: str) -> None:
         self.outcome = outcome

@@ -6,18 +6,19 @@ from typing import Any
 
 from nlb.http1.edits import HeaderEdit
 from nlb.model.address import Address
-from nlb.net import proxy_protocol
-from nlb.net.peer_certificate import peer_certificate
-from nlb.net.proxy_protocol import ALPN, AUTHORITY
+from nlb.net.peer_certificate import common_name, peer_certificate
+from nlb.net.proxy_protocol.tlvs import ALPN, AUTHORITY, SSL, UNIQUE_ID, Tls, encode_tls
+from nlb.net.proxy_protocol.writing import encode_v1, encode_v2
 from nlb.net.tls import Connection, TlsSocket
 
 
-def introduction(version: str, client_address: Any, client: Connection) -> bytes:
-    """`client_address` is the one that is believed, as accept would say it."""
+def introduction(version: str, client_address: Any, client: Connection, unique_id: str) -> bytes:
+    """`client_address` is the one that is believed, as accept would say it; `unique_id` is this session's, which only
+    v2 has room for."""
     source, destination = _address(client_address), _address(client.getsockname())
     if version == "v1":
-        return proxy_protocol.encode_v1(source, destination)
-    return proxy_protocol.encode_v2(source, destination, _facts(client))
+        return encode_v1(source, destination)
+    return encode_v2(source, destination, {**_facts(client), UNIQUE_ID: unique_id.encode()})
 
 
 # What clients cannot say themselves where they are asked for a certificate: theirs are taken out.
@@ -38,5 +39,21 @@ def _address(name: Any) -> Address | None:
 def _facts(client: Connection) -> dict[int, bytes]:
     if not isinstance(client, TlsSocket):
         return {}
-    told = {AUTHORITY: client.server_name.encode(), ALPN: client.alpn.encode()}
+    told = {ALPN: client.alpn.encode(), AUTHORITY: client.server_name.encode(), SSL: encode_tls(_tls(client))}
     return {type_: value for type_, value in told.items() if value}
+
+
+def _tls(client: TlsSocket) -> Tls:
+    # No context of ours lets a client in whose certificate was not found good.
+    has_certificate = bool(client.certificate_der())
+    signature, key = client.shown
+    return Tls(
+        version=client.version,
+        has_certificate=has_certificate,
+        is_verified=has_certificate,
+        common_name=common_name(client) if has_certificate else "",
+        cipher=client.cipher,
+        signature=signature,
+        key=key,
+        is_remembered=has_certificate and client.is_resumed,
+    )

@@ -142,9 +142,13 @@ class Listener:
                 session.retire()
 
     def burst(self, acceptor: _Acceptor) -> None:
-        for _ in range(BURST):
+        """One, and twice as many each time as long as they are there: to ask once more and hear that nobody is costs as
+        much as to accept one."""
+        for _ in range(acceptor.burst):
             if not self._accept(acceptor):
+                acceptor.burst = 1
                 return
+        acceptor.burst = min(2 * acceptor.burst, BURST)
 
     def _accept(self, acceptor: _Acceptor) -> bool:
         """One connection; False when there is none."""
@@ -220,13 +224,17 @@ class Listener:
         """A client has said what it had to: its session begins."""
         session = self._session(preface.tls or preface.client, preface.address, preface.port)
         session.began = preface.began
+        self.replaced(preface, session)
+        watch = preface.client_watch
+        assert watch is not None
         if isinstance(session, HttpSession):
             if self.asks_identity and preface.tls is not None:
                 session.identity = identity_of(preface.tls)
-        elif preface.group is not None:
+            return session.begin(watch)
+        watch.forget()
+        if preface.group is not None:
             session.group = preface.group
-        self.replaced(preface, session)
-        session.begin()
+        return session.begin()
 
     def shook_hands(self, tls: TlsSocket) -> None:
         """Count a TLS handshake."""
@@ -287,12 +295,13 @@ class Listener:
 class _Acceptor:
     """Joins a descriptor's events to the socket they are about."""
 
-    __slots__ = ("listener", "port", "sock")
+    __slots__ = ("burst", "listener", "port", "sock")
 
     def __init__(self, listener: Listener, sock: socket.socket, port: int) -> None:
         self.listener = listener
         self.sock = sock
         self.port = port
+        self.burst = 1  # connections to accept when it wakes up next
 
     def ready(self, mask: int) -> None:
         self.listener.burst(self)

@@ -22,6 +22,11 @@ COPY = 65536  # bytes per read; larger does not help short messages, and bulk go
 BULKY = 4  # full reads in a row before bytes go by splice
 SMALL = 16  # small moves in a row before the kernel pipe is given back
 KERNEL_PIPE = 1 << 20  # bytes asked for; the system's limit for unprivileged users
+
+# Seconds for a side to make room for TLS's goodbye, by reading what it was sent, once all else is said. After that it
+# gets the bytes and an end without one.
+FAREWELL = 30.0
+
 _SPLICE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
 
@@ -32,7 +37,7 @@ class Ends(Protocol):
         """A pipe began or ceased to hold bytes, changed its pump, or ended."""
 
     def over(self) -> bool:
-        """A pipe ended. Was it the last? Then both sockets are closed now."""
+        """A pipe ended, or told its sink so. Was it the last? Then both sockets are closed now."""
 
     def source_broke(self, pipe: Pipe) -> None:
         """The source was reset."""
@@ -205,7 +210,7 @@ class Pipe:
             self.held = 1
         except OSError:
             return self.ends.sink_broke(self)
-        return self.ends.rewire()
+        return None if self.ends.over() else self.ends.rewire()
 
     def _turn_to_splice(self) -> None:
         self._streak = 0

@@ -23,8 +23,9 @@ from nlb.http1.replies import PLAIN, reply
 from nlb.net.client_hello import Hello, NotTls
 from nlb.net.client_hello import parse as parse_hello
 from nlb.net.loop import READ, WRITE, Watch
-from nlb.net.proxy_protocol import LARGEST, BadProxyHeader, Header
-from nlb.net.proxy_protocol import parse as parse_header
+from nlb.net.proxy_protocol.header import Header
+from nlb.net.proxy_protocol.reading import parse as parse_header
+from nlb.net.proxy_protocol.refusal import LARGEST, BadProxyHeader
 from nlb.net.sockets import WOULD_BLOCK, reset_on_close, spelled, wait_for_more
 from nlb.net.tls import HANDSHAKE_CAUSES, TlsSocket, handshake_cause
 from nlb.shield.patterns import Patterns
@@ -158,8 +159,9 @@ class Preface:
                 self.tls = listener.tls.wrap(self.client)
             except OSError:
                 return self.close("client_reset")
+            # Not at once: its hello is hardly ever here yet, and to hear so from OpenSSL costs more than a turn.
             watch.handler = self.shaking_hands
-            return self.shaking_hands(READ)
+            return None
         if listener.hellos:
             self._deadline_at = listener.loop.now + listener.handshake_timeout
             watch.handler = self.reading_hello
@@ -223,9 +225,6 @@ class Preface:
 
     def _over(self) -> None:
         """All is said."""
-        assert self.client_watch is not None
-        self.client_watch.forget()
-        self.client_watch = None
         self.outcome = "data/done"
         self.listener.prefaced(self)
 

@@ -11,6 +11,7 @@ HTTP session for every exchange.
 from __future__ import annotations
 
 import errno
+from random import getrandbits
 from ssl import SSLWantWriteError
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class Seeker:
         "client_address",
         "deadline",
         "group",
+        "id",
         "listener",
         "outcome",
         "phase",
@@ -56,6 +58,7 @@ class Seeker:
         self.group = group
         self.client_address = client_address
         self.phase = phase
+        self.id = 0  # 128 random bits, once somebody is told of them
         self.outcome = ""
         self.tried: tuple[Target, ...] = ()
         self.target: Target | None = None
@@ -104,11 +107,11 @@ class Seeker:
                 self.group.parked.append(self)
                 self.waits()
             else:
-                self._choose("no_target")
+                self.choose("no_target")
         except Exception as error:  # caught here, since no handler of the loop stands behind the call
             self.crashed(error)
 
-    def _choose(self, failure: str) -> None:
+    def choose(self, failure: str) -> None:
         """Take the next target; when there is none, end for `failure`."""
         group = self.group
         balance = group.balance
@@ -201,7 +204,10 @@ class Seeker:
         try:
             if target.proxy_protocol:
                 # Before anything else, TLS too. An empty socket buffer has room for it.
-                sock.send(introduction(target.proxy_protocol, self.client_address, self.client_socket))
+                version = target.proxy_protocol
+                if version == "v2" and not self.id:  # the same at every target that is tried
+                    self.id = getrandbits(128)
+                sock.send(introduction(version, self.client_address, self.client_socket, f"{self.id:032x}"))
             if group.tls is None:
                 return self._greeted()
             self.target_socket = group.tls.wrap(sock, group.tls_name or target.server_name)  # type: ignore[arg-type]
@@ -258,14 +264,14 @@ class Seeker:
         if len(self.tried) >= self.group.tries:
             return self.fail(cause)
         self.group.words[counters.RETRIES] += 1
-        return self._choose(cause)
+        return self.choose(cause)
 
     def choose_another(self, cause: str) -> None:
         """The target is to be left, through no fault of its own; end for `cause` when there is no other."""
         assert self.target is not None
         self.tried += (self.target,)
         self.leave_target()
-        self._choose(cause)
+        self.choose(cause)
 
     def leave_target(self) -> None:
         if self.deadline:
@@ -278,7 +284,11 @@ class Seeker:
             self.listener.loop.close_later(self.target_socket)
             self.target_socket = None
         if self.target:
-            self.target.words[ACTIVE] -= 1  # type: ignore[index]
-            if self.group.balance.attentive:
-                self.group.left(self.target)
-            self.target = None
+            self.uncount(self.target)
+
+    def uncount(self, target: Target) -> None:
+        """It has nothing more to do with this target."""
+        target.words[ACTIVE] -= 1  # type: ignore[index]
+        if self.group.balance.attentive:
+            self.group.left(target)
+        self.target = None

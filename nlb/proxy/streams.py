@@ -323,10 +323,19 @@ class Streams:
         """The target is left, and the request with it; what the client has no room for yet stays."""
         if upstream is not None:
             self.settle(upstream)
-        if self._up is not None:
-            self._exchange.received += self._up.read
-            self._up.release()
+        up = self._up
+        if up is not None:
+            self._exchange.received += up.read
+            up.release()
             self._up = None
+            self._weigh(up)
+
+    def _weigh(self, up: Body) -> None:
+        """What came in chunks said nothing of its length before. The listener's own bound was held as it came."""
+        session = self._session
+        shield = session.listener.shield
+        if shield is not None and shield.finds_too_long(up.payload) and up.payload <= up.most:
+            session.offended(self._exchange.client, "bad_head")
 
     def release(self, upstream: Upstream | None) -> None:
         """The exchange ended."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from nlb.balance.affinity import flow_key
 from nlb.net.loop import BROKEN, READ, WRITE, Watch
 from nlb.net.sockets import error_of, reset_on_close, spelled
-from nlb.net.tls import Connection
+from nlb.net.tls import Connection, parted
 from nlb.observe import counters
 from nlb.observe.counters import observe
-from nlb.proxy.pipe import Pipe
+from nlb.proxy.pipe import FAREWELL, Pipe
 from nlb.proxy.seeker import Seeker
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TcpSession(Seeker):
         """The target is to be left: end, or choose another if no byte has gone to it yet."""
         if self.phase == "connect":
             return self.choose_another(cause)
-        return self.close(cause)
+        return self.close("done" if self._is_over else cause)
 
     @property
     def client_socket(self) -> Connection:
@@ -173,10 +173,18 @@ class TcpSession(Seeker):
         _wire(self.target_watch, down, up, self.target_event)
 
     def over(self) -> bool:
-        if self.up.done and self.down.done:  # type: ignore[union-attr]
-            self.close("done")
-            return True
-        return False
+        if not self._is_over:
+            return False
+        self.active_at = self.listener.loop.now  # the last goodbyes have FAREWELL from here
+        if not (parted(self.client) and parted(self.target_socket)):  # type: ignore[arg-type]
+            return False
+        self.close("done")
+        return True
+
+    @property
+    def _is_over(self) -> bool:
+        """Nothing is left to be said, but perhaps goodbye."""
+        return self.up is not None and self.down is not None and self.up.done and self.down.done
 
     def source_broke(self, pipe: Pipe) -> None:
         self.close("client_reset" if pipe is self.up else "target_reset")
@@ -189,15 +197,17 @@ class TcpSession(Seeker):
     def sweep(self, now: float) -> None:
         """Once in a while, not per event: tell the counters what moved, end the idle."""
         if not (self.up and self.down):
-            return
+            return None
         up, down = self.up.moved, self.down.moved
         if up == self.counted_up and down == self.counted_down:
+            if self._is_over:
+                return self.close("done") if now - self.active_at >= FAREWELL else None
             patience = self.listener.idle_timeout if self.exchange is None else self.exchange.tunnel_timeout
             if now - self.active_at >= patience:
                 self.close("idle")
-            return
+            return None
         self.active_at = now
-        self._count(up, down)
+        return self._count(up, down)
 
     def _count(self, up: int, down: int) -> None:
         listener, target = self.listener.words, self.target.words  # type: ignore[union-attr]

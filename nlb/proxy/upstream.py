@@ -10,23 +10,27 @@ from __future__ import annotations
 import socket
 
 from nlb.balance.target import Target
-from nlb.net.loop import READ, Loop, Owner, Watch
+from nlb.http1.facts import Response
+from nlb.net.loop import BROKEN, READ, Loop, Owner, Watch
 from nlb.net.sockets import WOULD_BLOCK
 from nlb.net.tls import Connection, TlsSocket
 from nlb.observe import counters
+from nlb.proxy.pipe import COPY
 
 
 class Upstream:
     """One connection to a target. `received` and `sent` are bytes that the target's counters do not know of yet, as
     the target sees them: it received what we sent."""
 
-    __slots__ = ("idle_since", "is_used", "pool", "received", "sent", "sock", "target", "watch")
+    __slots__ = ("idle_since", "is_used", "pool", "received", "response", "said", "sent", "sock", "target", "watch")
 
     def __init__(self, pool: Pool, target: Target, sock: Connection, watch: Watch) -> None:
         self.pool = pool
         self.target = target
         self.sock = sock
         self.watch = watch
+        self.said = b""  # the head of its last response, word for word; the next that begins with it reads the same
+        self.response: Response
         self.is_used = False  # it has served an exchange before
         self.idle_since = 0.0
         self.received = 0
@@ -34,7 +38,8 @@ class Upstream:
 
     def wakes(self, mask: int) -> None:
         """Idle, and the target closed it, or said what nobody asked for: of no use any more."""
-        self.pool.discard(self)
+        if mask & BROKEN or not isinstance(self.sock, TlsSocket) or not _is_open(self.sock):
+            self.pool.discard(self)
 
 
 class Pool:
@@ -127,10 +132,13 @@ class Pool:
 
 
 def _is_open(sock: Connection) -> bool:
-    """Neither closed by the target nor with bytes of it, which nobody asked for."""
-    bare = sock.sock if isinstance(sock, TlsSocket) else sock
+    """Neither closed by the target nor with bytes of it, which nobody asked for. With TLS on it there may be what TLS
+    says for itself, such as tickets: it is read, and a byte of anything else makes the connection useless anyhow."""
     try:
-        bare.recv(1, socket.MSG_PEEK)
+        if isinstance(sock, TlsSocket):
+            sock.recv(COPY)
+        else:
+            sock.recv(1, socket.MSG_PEEK)
     except WOULD_BLOCK:
         return True
     except OSError:

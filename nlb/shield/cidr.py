@@ -9,9 +9,13 @@ import ipaddress
 import re
 import struct
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# By version and bits behind the prefix, the longest prefixes first: the prefixes in order, of 4 or of 16 bytes each.
+Parts = tuple[tuple[int, int, bytes], ...]
 
 # What most lists are made of, and most clients have: read here, at a third of ipaddress's cost or less.
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -56,14 +60,17 @@ class Networks:
                 return str(_network(version, _BITS[version] - shift, number >> shift))
         return None
 
+    def parts(self) -> Parts:
+        """All of it as numbers, for this box: 100,000 networks are there in 10 ms, where reading texts takes 200."""
+        return tuple(
+            (version, shift, _bodies(version, sorted(prefixes)))
+            for version, sets in self._sets.items()
+            for shift, prefixes in sets
+        )
+
     def packed(self) -> bytes:
-        """All of it for `unpacked`, on this box: 100,000 networks are there in 10 ms, where reading texts takes 200."""
-        parts = []
-        for version, sets in self._sets.items():
-            for shift, prefixes in sets:
-                body = array("I", prefixes).tobytes() if version == 4 else b"".join(map(_sixteen, prefixes))
-                parts += [_HEAD.pack(version, shift, len(body)), body]
-        return b"".join(parts)
+        """For `unpacked`."""
+        return packed(self.parts())
 
     @staticmethod
     def unpacked(data: bytes | memoryview) -> Networks:
@@ -91,6 +98,20 @@ class Networks:
 
     def __bool__(self) -> bool:
         return any(self._sets.values())
+
+
+def packed(parts: Parts) -> bytes:
+    """For `unpacked`."""
+    return b"".join([_HEAD.pack(version, shift, len(body)) + body for version, shift, body in parts])
+
+
+def find(parts: Parts, address: str) -> str | None:
+    """The most specific network that has it, without making a set of them."""
+    version, number = numbered(address)
+    for part, shift, body in parts:
+        if part == version and _is_there(version, body, number >> shift):
+            return str(_network(version, _BITS[version] - shift, number >> shift))
+    return None
 
 
 def parse(text: str) -> Network:
@@ -126,6 +147,20 @@ def numbered(text: str) -> tuple[int, int]:
     except ValueError:
         return 0, 0
     return (4, number & 0xFFFFFFFF) if number >> 32 == _MAPPED else (6, number)
+
+
+def _bodies(version: int, prefixes: list[int]) -> bytes:
+    return array("I", prefixes).tobytes() if version == 4 else b"".join(map(_sixteen, prefixes))
+
+
+def _is_there(version: int, body: bytes, prefix: int) -> bool:
+    if version == 4:
+        numbers = memoryview(body).cast("I")
+        at = bisect_left(numbers, prefix)
+        return at < len(numbers) and numbers[at] == prefix
+    wanted, places = _sixteen(prefix), range(0, len(body), 16)
+    at = bisect_left(places, wanted, key=lambda place: body[place : place + 16])
+    return at < len(places) and body[places[at] : places[at] + 16] == wanted
 
 
 def _sixteen(number: int) -> bytes:

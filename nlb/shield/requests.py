@@ -2,7 +2,8 @@
 
     method -> path -> the rates that the request falls under
 
-The first that refuses gives the word and the status. What has no limit of its own, such as a body, is not asked here.
+The first that refuses gives the word and the status. The length of a body is not asked here: it may show only as it
+comes.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ DENIED, BLOCKED, LIMIT, SOURCE_LIMIT, RATE = "denied", "blocked", "limit", "sour
 
 # Requests: answered.
 METHOD, BAD_PATH, DENIED_PATH, REQUEST_RATE = "method", "bad_path", "denied_path", "request_rate"
+MAX_BODY = "max_body"
 
 # word -> what it means and what to look at. The order is that of the words in a worker's counters.
 REASONS: dict[str, str] = {
@@ -19,4 +20,5 @@ REASONS: dict[str, str] = {
     BAD_PATH: "the request's path climbs out of the root, has a zero byte, or too many readings; answered 400",
     DENIED_PATH: "the request's path is one of shield.http.deny_path; answered 403",
     REQUEST_RATE: "the source sent more requests than a request_rate; answered 429 with Retry-After, or as it says",
+    MAX_BODY: "the request's body was longer than shield.http.max_body; answered 413",
 }

@@ -191,7 +191,7 @@ def test_systemd_ends_a_control_that_stands_still_and_nobody_notices(service: Se
     systemd = service.systemd
     folder = systemd.path("/run/systemd/system/nlb.service.d")
     folder.mkdir(parents=True)
-    (folder / "watchdog.conf").write_text("[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n")
+    (folder / "watchdog.conf").write_text("[Service]\nWatchdogSec=2\nTimeoutAbortSec=200ms\n")
     service.systemctl("daemon-reload")
     service.systemctl("restart", "nlb.service")
     with service.traffic(80) as given, service.traffic(81) as own:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
-
-import pytest
 
 from nlb.model.parse import parse
 from tests.daemon import Daemon, answer, call, daemon
@@ -19,12 +17,6 @@ from tests.webtargets import WebTarget, reply
 Served = TypeVar("Served", bound=Target)
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 def run(stack: ExitStack, folder: Path, name: str, places: Mapping[str, str]) -> Daemon:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,12 +20,6 @@ from tests.targets import Target, echo
 from tests.waiting import until
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -108,21 +101,18 @@ def test_a_target_that_was_added_is_in_the_printed_config_and_said_to_be(nlb: Da
     assert "these overrides would stay:\n  web/t2 (127.0.0.2:" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "why"),
-    [
+def test_what_cannot_be_done_is_refused_in_words(nlb: Daemon) -> None:
+    for arguments, why in (
         (["target", "add", "wep", "t2=127.0.0.2:80"], "no group is called 'wep'"),
         (["target", "add", "web", "t1=127.0.0.2:80"], "group web has t1 at "),
         (["target", "add", "web", "t2=127.0.0.1"], "group web has t1 at "),
         (["target", "add", "web", "t2=127.0.0.1:port"], "address: 'port' is not a port"),
         (["target", "remove", "t2"], "no target is called 't2'"),
         (["drain", "t2", "--for", "1h"], "no target is called 't2'"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_in_words(nlb: Daemon, arguments: list[str], why: str) -> None:
-    done = nlb.ctl(*arguments)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert why in done.stderr
+    ):
+        done = nlb.ctl(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert why in done.stderr
     assert nlb.ask("overrides")["overrides"] == []
 
 

@@ -20,6 +20,8 @@ from time import monotonic
 import psutil
 import pytest
 
+from tests.endings import all_end
+
 # Seconds for anything that must happen; far more than it takes, for busy boxes.
 PATIENCE = 30.0
 
@@ -48,9 +50,9 @@ class Demo:
         return match
 
     def family(self) -> list[int]:
-        """A descriptor per process of it, that becomes readable when the process ends."""
+        """Its processes."""
         top = psutil.Process(self.process.pid)
-        return [os.pidfd_open(process.pid) for process in (top, *top.children(recursive=True))]
+        return [process.pid for process in (top, *top.children(recursive=True))]
 
     def code(self) -> int:
         """Its exit code; all that it said is read."""
@@ -93,16 +95,6 @@ def start(folder: Path) -> Iterator[Callable[..., Demo]]:
         demo.close()
 
 
-def ended(family: list[int]) -> bool:
-    """Whether all these processes end in time."""
-    end = monotonic() + PATIENCE
-    try:
-        return all(select.select([pidfd], [], [], max(0.0, end - monotonic()))[0] for pidfd in family)
-    finally:
-        for pidfd in family:
-            os.close(pidfd)
-
-
 def get(address: str, host: str = "sample-elb.localhost", path: str = "/") -> str:
     """The page at host:port, asked for by the demo's name; of a redirect, where it leads."""
     connection = HTTPConnection(address, timeout=PATIENCE)
@@ -114,9 +106,12 @@ def get(address: str, host: str = "sample-elb.localhost", path: str = "/") -> st
         connection.close()
 
 
-def test_what_it_prints_works(start: Callable[..., Demo]) -> None:
+def test_what_it_prints_works_until_ctrl_c_ends_everything(start: Callable[..., Demo], folder: Path) -> None:
     demo = start()
     demo.until(EXPLAINED)
+    # The live line gives way to the result.
+    assert "\r\033[KWaiting for nlb to start\r\033[K" in demo.said
+    assert re.search(r"\r\033\[KHealthy after \d+\.\d s: web01, web02, web03\.\n", demo.said)
     port = demo.until(r"curl -s http://sample-elb\.localhost:(\d+)/")[1]
     status = demo.until(r"http://(127\.0\.0\.1:\d+)/metrics")[1]
     nlb, export = demo.until(r"(\S.*) ctl targets")[1], demo.until(r"export NLB_SOCKET=\S+")[0]
@@ -131,6 +126,14 @@ def test_what_it_prints_works(start: Callable[..., Demo]) -> None:
     assert targets.returncode == 0, targets.stderr
     assert re.findall(r"^(web0\d) ", targets.stdout, re.MULTILINE) == ["web01", "web02", "web03"]
     assert "nlb" in get(status)
+
+    family = demo.family()
+    assert len(family) == 7  # itself, three web servers, nlb and its two workers
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.code() == 0
+    assert "nothing is left behind" in demo.said
+    assert all_end(family, PATIENCE)
+    assert not list(folder.iterdir())
 
 
 def test_the_http_show_sends_hosts_to_their_groups(start: Callable[..., Demo], folder: Path) -> None:
@@ -157,7 +160,7 @@ def test_the_http_show_sends_hosts_to_their_groups(start: Callable[..., Demo], f
     family = demo.family()
     demo.process.send_signal(signal.SIGINT)
     assert demo.code() == 0
-    assert ended(family)
+    assert all_end(family, PATIENCE)
     assert not list(folder.iterdir())
 
 
@@ -190,27 +193,6 @@ def test_what_it_prints_of_tls_works(start: Callable[..., Demo], folder: Path) -
     assert not list(folder.iterdir())
 
 
-def test_the_live_line_gives_way_to_the_result(start: Callable[..., Demo]) -> None:
-    demo = start()
-    demo.until(EXPLAINED)
-    assert "\r\033[KWaiting for nlb to start\r\033[K" in demo.said
-    assert re.search(r"\r\033\[KHealthy after \d+\.\d s: web01, web02, web03\.\n", demo.said)
-
-
-def test_ctrl_c_ends_everything(start: Callable[..., Demo], folder: Path) -> None:
-    demo = start()
-    demo.until(EXPLAINED)
-    family = demo.family()
-    assert len(family) == 7  # itself, three web servers, nlb and its two workers
-
-    demo.process.send_signal(signal.SIGINT)
-
-    assert demo.code() == 0
-    assert "nothing is left behind" in demo.said
-    assert ended(family)
-    assert not list(folder.iterdir())
-
-
 @pytest.mark.parametrize("moment", ["Web servers:", "Waiting for nlb to start"])
 def test_ctrl_c_while_it_starts_is_as_good(start: Callable[..., Demo], folder: Path, moment: str) -> None:
     demo = start()
@@ -221,7 +203,7 @@ def test_ctrl_c_while_it_starts_is_as_good(start: Callable[..., Demo], folder: P
 
     assert demo.code() == 0
     assert "Traceback" not in demo.said
-    assert ended(family)
+    assert all_end(family, PATIENCE)
     assert not list(folder.iterdir())
 
 
@@ -230,7 +212,7 @@ def test_nothing_outlives_a_killed_demo(start: Callable[..., Demo]) -> None:
     demo.until(EXPLAINED)
     family = demo.family()
     demo.process.kill()
-    assert ended(family)
+    assert all_end(family, PATIENCE)
 
 
 def test_a_taken_port_is_replaced_and_said(start: Callable[..., Demo]) -> None:
@@ -260,5 +242,5 @@ def test_without_nlb_the_demo_is_over(start: Callable[..., Demo], folder: Path) 
 
     assert demo.code() == 1
     assert "nlb serve was killed by SIGKILL; the demo is over" in demo.said
-    assert ended(family)
+    assert all_end(family, PATIENCE)
     assert not list(folder.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client as http_client
 import json
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,20 @@ target_group = "web"
 name = "flows"
 bind = "127.0.0.1:0"
 target_group = "flows"
+
+[[listener]]
+name = "hellos"
+bind = "127.0.0.1:0"
+target_group = "C"
+
+  [[listener.rule]]
+  sni = "b.example.com"
+  forward = "B"
+
+  [[listener.rule]]
+  sni = "*.example.com"
+  alpn = "h2"
+  forward = "A"
 """
 
 REQUESTS = [
@@ -70,6 +85,9 @@ def nlb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         for group in ("web", "api", "canary"):
             target = stack.enter_context(Target(http(group.encode())))
             groups += f'[[target_group]]\nname = "{group}"\nprotocol = "http"\ntargets = ["127.0.0.1:{target.port}"]\n'
+        for group in "ABC":
+            target = stack.enter_context(Target(say(group.encode())))
+            groups += f'[[target_group]]\nname = "{group}"\ntargets = ["127.0.0.1:{target.port}"]\n'
         flows = [stack.enter_context(Target(say(name.encode()))) for name in "abc"]
         targets = ", ".join(f'"{name}=127.0.0.1:{target.port}"' for name, target in zip("abc", flows, strict=True))
         groups += f'[[target_group]]\nname = "flows"\npolicy = "maglev"\ntargets = [{targets}]\n'
@@ -119,6 +137,24 @@ def test_all_kinds_of_ends_are_met(nlb: Daemon) -> None:
         ("fixed_response",),
         ("refuse",),
     }
+
+
+@pytest.mark.parametrize("name", ["b.example.com", "c.example.com", "x.c.example.com", None])
+@pytest.mark.parametrize("alpn", [[], ["h2"], ["x", "h2"]], ids=str)
+def test_a_hello_leads_where_it_was_said(nlb: Daemon, name: str | None, alpn: list[str]) -> None:
+    port = nlb.ports["hellos"]
+    offered = [word for protocol in alpn for word in ("--alpn", protocol)]
+    said = explained(nlb, f"tls://{name or '127.0.0.1'}:{port}", *offered)
+    context, out = ssl.create_default_context(), ssl.MemoryBIO()
+    context.check_hostname = False
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    client = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
+        sock.sendall(out.read())
+        assert sock.recv(10).decode() == said["groups"][0]["name"]
 
 
 def test_a_flow_meets_the_target_that_was_said(nlb: Daemon) -> None:

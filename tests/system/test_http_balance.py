@@ -63,12 +63,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(tmp_path_factory.mktemp("nlb"), stack)
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
-
-
 def bodies(client: Client, count: int) -> list[str]:
     return [client.ask().body.decode() for _ in range(count)]
 

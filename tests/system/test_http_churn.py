@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,16 +13,11 @@ import psutil
 import pytest
 
 from tests.daemon import PATIENCE, daemon
+from tests.endings import all_end
 from tests.sites import UNASKED, edge, group, rule
 from tests.waiting import until
 from tests.webclients import Client, Crowd, get
 from tests.webtargets import Seen, WebTarget, reply
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -35,7 +29,8 @@ def test_a_target_killed_under_load_fails_no_request(
     tmp_path: Path, stack: ExitStack, targets: list[WebTarget]
 ) -> None:
     """All of them may be repeated."""
-    nlb = stack.enter_context(daemon(tmp_path, edge() + group(targets, ""), workers=2))
+    check = "health_check = { interval = 1, fast_interval = 0.1 }"
+    nlb = stack.enter_context(daemon(tmp_path, edge() + group(targets, check), workers=2))
     nlb.has_health(t1="healthy", t2="healthy", t3="healthy")
     with Crowd(nlb.port) as crowd:
         crowd.goes_on()
@@ -231,8 +226,7 @@ def test_control_is_killed_under_load_and_nobody_notices(
         first.process.wait(PATIENCE)
         crowd.goes_on()
         second = stack.enter_context(daemon(tmp_path, text, workers=2))
-        _, left = psutil.wait_procs(crew, PATIENCE)
-        assert not left
+        assert all_end([process.pid for process in crew], PATIENCE)
         crowd.goes_on()
     assert not crowd.errors
     assert second.listener("edge")["requests"] > 0

@@ -6,13 +6,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
-
-import pytest
 
 from tests.daemon import PATIENCE, Daemon, daemon
 from tests.sites import UNASKED, edge, group, rule
@@ -26,12 +23,6 @@ RULES = (
     + rule("old", 'path = "/old"\nredirect = { status = 301, path = "/" }')
     + rule("away", 'path = "/away"\nforward = "away"')
 )
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 class Site:

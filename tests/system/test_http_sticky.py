@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,12 +15,6 @@ from tests.webtargets import WebTarget, reply
 
 OURS = f'stickiness = {{ type = "lb_cookie", duration = 3600 }}\n{UNASKED}'
 OF_APPLICATION = f'stickiness = {{ type = "app_cookie", name = "SESSIONID" }}\n{UNASKED}'
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -51,12 +50,6 @@ class Manager:
         launcher = [sys.executable, "-c", LAUNCHER, ":".join(self._names), numbers]
         started = daemon(self.folder, config, launcher=launcher, descriptors=descriptors, **options)
         return self._stack.enter_context(started)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 @pytest.fixture

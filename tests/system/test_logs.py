@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -65,12 +65,6 @@ def sessions(*paths: Path) -> int:
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
-
-
-@pytest.fixture
 def target(stack: ExitStack) -> Target:
     return stack.enter_context(Target(say(b"hello")))
 
@@ -107,7 +101,7 @@ def test_a_session_and_an_event_as_text(start: Start) -> None:
     assert len(re.findall(rf"^{time} info nlb ready: 1 of 1 targets usable$", written, re.MULTILINE)) == 1
     line = (
         rf"^{time} info session outcome=data/done listener=in client=127\.0\.0\.1:\d+ group=out target=t1 "
-        r"duration=\d+\.\d{6} connect=\d+\.\d{6} first_byte=\d+\.\d{6} received=0 sent=5 tries=1$"
+        r"duration=\d+\.\d{6} connect=\d+\.\d{6} first_byte=\d+\.\d{6} received=0 sent=5 tries=1 unique_id=-$"
     )
     assert len(re.findall(line, written, re.MULTILINE)) == 3
 

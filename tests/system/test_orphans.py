@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.daemon import PATIENCE, Daemon
+from tests.endings import all_end
 from tests.targets import Target, echo
 from tests.traffic import Traffic, say
 from tests.waiting import until
@@ -56,7 +57,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             for process in nlb.crew:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-    psutil.wait_procs([process for nlb in started for process in nlb.crew], PATIENCE)
+    all_end([process.pid for nlb in started for process in nlb.crew], PATIENCE)
 
 
 @pytest.fixture
@@ -82,8 +83,7 @@ def caller(port: int) -> Callable[[], socket.socket]:
 
 def end(processes: list[psutil.Process]) -> None:
     """They end by themselves."""
-    _, alive = psutil.wait_procs(processes, PATIENCE)
-    assert not alive
+    assert all_end([process.pid for process in processes], PATIENCE)
 
 
 def test_control_is_killed_under_load(start: Start, target: Target) -> None:
@@ -141,6 +141,22 @@ def test_a_stop_ends_the_orphans_as_well(start: Start, target: Target) -> None:
         end(first.crew)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
+
+
+def test_a_block_reaches_the_sessions_of_orphans(start: Start, target: Target) -> None:
+    port = free_port()
+    text = config(target, f"127.0.0.1:{port}")
+    first = start(text)
+    first.has_health(t1="healthy")
+    with caller(port)() as client:
+        say(client, b"before")
+        first.kill()
+        second = start(text)
+        second.says("is relieved", 2)
+        second.ask("block", network="127.0.0.1")
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    end(first.crew)
 
 
 def test_one_that_does_not_end_is_killed_at_the_stop(start: Start, target: Target) -> None:

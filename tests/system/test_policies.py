@@ -8,15 +8,15 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-
-import pytest
 
 from tests.daemon import PATIENCE, Daemon, daemon
 from tests.targets import Target, say
 from tests.waiting import until
+
+# Who dies or comes back is noticed soon.
+QUICK = "health_check = { interval = 1, fast_interval = 0.1 }"
 
 
 def named(name: bytes) -> Target:
@@ -39,12 +39,6 @@ def config(targets: list[str], keys: str = "") -> str:
 
 def table(name: str, target: Target, more: str = "") -> str:
     return f'{{ name = "{name}", address = "127.0.0.1:{target.port}"{more} }}'
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 class Client:
@@ -160,7 +154,7 @@ def test_a_killed_worker_leaves_its_places_and_its_queue_to_the_others(tmp_path:
 
 def test_a_backup_serves_only_while_nobody_else_can(tmp_path: Path, stack: ExitStack) -> None:
     first, spare = stack.enter_context(Target(say(b"t1"))), stack.enter_context(Target(say(b"spare")))
-    text = config([table("t1", first), table("spare", spare, ", backup = true")])
+    text = config([table("t1", first), table("spare", spare, ", backup = true")], QUICK)
     nlb = started(stack, tmp_path, text, 2, "t1", "spare")
     assert set(one_by_one(nlb.port, 10)) == {b"t1"}
     first.stop()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nlb.model.address import Address
-from nlb.net.proxy_protocol import encode_v1, encode_v2, parse
+from nlb.net.proxy_protocol.reading import parse
+from nlb.net.proxy_protocol.writing import encode_v1, encode_v2
 from tests.daemon import PATIENCE, Daemon, call, daemon
 from tests.sites import edge, group
 from tests.targets import Target

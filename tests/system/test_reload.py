@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,13 +13,8 @@ import pytest
 
 from tests.daemon import PATIENCE, Daemon, answer, call, daemon
 from tests.targets import Target, echo, say
+from tests.traffic import Traffic
 from tests.waiting import until
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 def listener(name: str, group: str, bind: str = "127.0.0.1:0", more: str = "") -> str:
@@ -154,34 +146,38 @@ def test_an_address_may_pass_to_another_listener_without_a_refusal(tmp_path: Pat
     assert set(seen) <= {b"one", b"two"}
 
 
-@pytest.mark.parametrize("spoil", ["unknown key", "no file", "taken port", "not toml"])
-def test_a_refused_reload_leaves_everything_running(tmp_path: Path, stack: ExitStack, spoil: str) -> None:
+def test_a_refused_reload_leaves_everything_running(tmp_path: Path, stack: ExitStack) -> None:
     target, squatter = (stack.enter_context(Target(echo)) for _ in range(2))
     good = listener("a", "a") + group("a", {"t": target.port})
     nlb = stack.enter_context(daemon(tmp_path, good))
     nlb.has_health(t="healthy")
     sock = stack.enter_context(call(nlb.port))
     speak(sock, b"before")
-    if spoil == "unknown key":
-        nlb.write(good + "tragets = []\n")
-    elif spoil == "no file":
-        nlb.config.unlink()
-    elif spoil == "taken port":
-        nlb.write(good + listener("b", "b", f"127.0.0.1:{squatter.port}") + group("b", {"t": target.port}))
-    else:
-        nlb.write(good + "[[[")
-    done = nlb.ctl("reload")
-    assert done.returncode == 1
-    assert "nothing was changed" in done.stderr
-    assert "Traceback" not in done.stderr
-    speak(sock, b"after")
-    speak(stack.enter_context(call(nlb.port)), b"new")
-    config = nlb.ask("status")["config"]
-    assert (config["generation"], config["reload_ok"]) == (1, False)
-    assert list(nlb.targets()) == ["t"]
-    nlb.write(good)
-    assert nlb.ctl("reload").returncode == 0
-    assert nlb.ask("status")["config"]["reload_ok"]
+    generation = 1
+    spoils = {
+        "unknown key": lambda: nlb.write(good + "tragets = []\n"),
+        "no file": lambda: nlb.config.unlink(),
+        "taken port": lambda: nlb.write(
+            good + listener("b", "b", f"127.0.0.1:{squatter.port}") + group("b", {"t": target.port})
+        ),
+        "not toml": lambda: nlb.write(good + "[[["),
+    }
+    for name, spoil in spoils.items():
+        spoil()
+        done = nlb.ctl("reload")
+        assert done.returncode == 1, name
+        assert "nothing was changed" in done.stderr
+        assert "Traceback" not in done.stderr
+        speak(sock, b"after")
+        speak(stack.enter_context(call(nlb.port)), b"new")
+        config = nlb.ask("status")["config"]
+        assert (config["generation"], config["reload_ok"]) == (generation, False)
+        assert list(nlb.targets()) == ["t"]
+        nlb.write(good)
+        assert nlb.ctl("reload").returncode == 0
+        config = nlb.ask("status")["config"]
+        assert config["reload_ok"]
+        generation = config["generation"]
 
 
 def test_sighup_reloads(tmp_path: Path, stack: ExitStack) -> None:
@@ -202,50 +198,13 @@ def test_a_worker_that_dies_after_a_reload_comes_back_with_the_new_config(tmp_pa
     assert answer(nlb.port) == b"two"
 
 
-class Busy(threading.Thread):
-    """A client that sends random blocks through an echo and checks every byte, until told to stop."""
-
-    def __init__(self, port: int, seed: int) -> None:
-        super().__init__()
-        self._sock = call(port)
-        self._rng = random.Random(seed)
-        self.sent, self.received = hashlib.sha256(), hashlib.sha256()
-        self.rounds = 0
-        self.error: Exception | None = None
-        self.stopping = threading.Event()
-
-    def run(self) -> None:
-        try:
-            while not self.stopping.is_set():
-                self._round()
-        except Exception as error:
-            self.error = error
-        finally:
-            self._sock.close()
-
-    def _round(self) -> None:
-        block = self._rng.randbytes(self._rng.randrange(1, 20_000))
-        self._sock.sendall(block)
-        self.sent.update(block)
-        left = len(block)
-        while left:
-            data = self._sock.recv(left)
-            assert data, "ended early"
-            self.received.update(data)
-            left -= len(data)
-        self.rounds += 1
-
-
 def test_twenty_reloads_break_no_session_and_refuse_no_connection(tmp_path: Path, stack: ExitStack) -> None:
     target, other = (stack.enter_context(Target(echo)) for _ in range(2))
     kept = listener("kept", "kept") + group("kept", {"t": target.port})
     nlb = stack.enter_context(daemon(tmp_path, kept, workers=2))
     nlb.has_health(t="healthy")
     port = nlb.ports["kept"]
-    busy = [Busy(port, seed) for seed in range(40)]
-    for client in busy:
-        client.start()
-    try:
+    with Traffic(lambda: call(port), callers=2, talkers=20, filler=20_000) as traffic:
         for turn in range(20):
             more = ""
             if turn % 2 == 0:
@@ -255,17 +214,8 @@ def test_twenty_reloads_break_no_session_and_refuse_no_connection(tmp_path: Path
             nlb.write(kept + more)
             done = nlb.ctl("reload")
             assert done.returncode == 0, done
-            for _ in range(5):
-                with call(port) as sock:
-                    speak(sock, b"new")
-    finally:
-        for client in busy:
-            client.stopping.set()
-        for client in busy:
-            client.join()
-    assert [client.error for client in busy] == [None] * len(busy)
-    assert all(client.rounds > 5 for client in busy)
-    assert all(client.sent.digest() == client.received.digest() for client in busy)
+            traffic.goes_on(5)
+    assert traffic.errors == []
     assert nlb.ask("status")["config"]["generation"] == 21
 
 

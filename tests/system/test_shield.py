@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
@@ -23,12 +24,6 @@ from tests.webtargets import WebTarget
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 KEPT = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GOOD, BAD, OTHER = "127.0.0.1", "127.0.0.66", "127.0.0.77"
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 class Site:
@@ -86,24 +81,29 @@ def site(tmp_path: Path, stack: ExitStack) -> Make:
 # --- networks
 
 
-@pytest.mark.parametrize(
-    ("shield", "own", "let_in"),
-    [
-        (f'deny = ["{BAD}"]', "", [GOOD, OTHER]),
-        ('allow = ["127.0.0.64/28"]', "", [BAD, OTHER]),
-        (f'allow = ["127.0.0.64/28"]\ndeny = "{BAD}"', "", [OTHER]),
-        (f'deny = ["{BAD}"]', f'shield.deny = ["{OTHER}"]', [GOOD, BAD]),
-        (f'deny = ["{BAD}"]', "shield.deny = []", [GOOD, BAD, OTHER]),
-        (f'deny = ["{BAD}"]\nmode = "monitor"', "", [GOOD, BAD, OTHER]),
-    ],
-)
-def test_who_is_denied(site: Make, shield: str, own: str, let_in: list[str]) -> None:
-    web = site(shield, own)
-    assert [source for source in (GOOD, BAD, OTHER) if web.is_let_in(source)] == let_in
-    refused = 3 - len(let_in)
-    assert web.row["outcomes"].get("accept/denied", 0) == refused
-    assert web.row["refused"].get("denied", 0) == refused
-    assert web.row["monitored"].get("denied", 0) == (1 if "monitor" in shield else 0)
+DENIED: list[tuple[str, str, list[str]]] = [
+    (f'deny = ["{BAD}"]', "", [GOOD, OTHER]),
+    ('allow = ["127.0.0.64/28"]', "", [BAD, OTHER]),
+    (f'allow = ["127.0.0.64/28"]\ndeny = "{BAD}"', "", [OTHER]),
+    (f'deny = ["{BAD}"]', f'shield.deny = ["{OTHER}"]', [GOOD, BAD]),
+    (f'deny = ["{BAD}"]', "shield.deny = []", [GOOD, BAD, OTHER]),
+    (f'deny = ["{BAD}"]\nmode = "monitor"', "", [GOOD, BAD, OTHER]),
+]
+
+
+def test_who_is_denied(site: Make) -> None:
+    """From one reload to the next."""
+    web = site(*DENIED[0][:2])
+    refused = monitored = 0
+    for shield, own, let_in in DENIED:
+        web.nlb.write(web.config(shield, own))
+        web.nlb.ask("reload")
+        assert [source for source in (GOOD, BAD, OTHER) if web.is_let_in(source)] == let_in, (shield, own)
+        refused += 3 - len(let_in)
+        monitored += "monitor" in shield
+        assert web.row["outcomes"].get("accept/denied", 0) == refused
+        assert web.row["refused"].get("denied", 0) == refused
+        assert web.row["monitored"].get("denied", 0) == monitored
 
 
 def test_a_file_of_networks_is_watched_and_a_bad_one_changes_nothing(site: Make, tmp_path: Path) -> None:
@@ -188,26 +188,27 @@ max_body = 10
 """
 
 
-@pytest.mark.parametrize(
-    ("target", "options", "status", "outcome"),
-    [
-        ("/", {}, 200, ""),
-        ("/", {"method": "PUT"}, 405, "request/method"),
-        ("/x/.git/config", {}, 403, "request/denied_path"),
-        ("/x/%2egit/config", {}, 403, "request/denied_path"),
-        ("/a/%2e%2e/%2e%2e/b", {}, 400, "request/bad_path"),
-        ("/", {"method": "POST", "body": b"0123456789"}, 200, ""),
-        ("/", {"method": "POST", "body": b"01234567890"}, 413, "request/too_large"),
-    ],
-)
-def test_requests_that_are_refused(site: Make, target: str, options: Any, status: int, outcome: str) -> None:
+REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
+    ("/", {}, 200, "data/done"),
+    ("/", {"method": "PUT"}, 405, "request/method"),
+    ("/x/.git/config", {}, 403, "request/denied_path"),
+    ("/x/%2egit/config", {}, 403, "request/denied_path"),
+    ("/a/%2e%2e/%2e%2e/b", {}, 400, "request/bad_path"),
+    ("/", {"method": "POST", "body": b"0123456789"}, 200, "data/done"),
+    ("/", {"method": "POST", "body": b"01234567890"}, 413, "request/too_large"),
+]
+
+
+def test_requests_that_are_refused(site: Make) -> None:
     web = site(HTTP)
-    answer = web.ask(target, **options)
-    assert answer.status == status
-    if status == 405:
-        assert answer.get("Allow") == "GET, POST"
-    until(lambda: sum(web.row["exchanges"].values()) == 1, PATIENCE)
-    assert outcome in ("", *web.row["exchanges"])
+    outcomes: Counter[str] = Counter()
+    for target, options, status, outcome in REFUSED:
+        answer = web.ask(target, **options)
+        assert answer.status == status, target
+        if status == 405:
+            assert answer.get("Allow") == "GET, POST"
+        outcomes[outcome] += 1
+        until(lambda: web.row["exchanges"] == outcomes, PATIENCE)
 
 
 def test_a_rate_of_requests_is_said_with_when_to_come_again(site: Make) -> None:
@@ -234,7 +235,8 @@ def test_in_monitor_mode_requests_pass_and_are_counted(site: Make) -> None:
     web = site('mode = "monitor"' + HTTP)
     assert [web.ask("/login").status for _ in range(3)] == [200] * 3
     assert web.ask("/.git/x").status == 200
-    assert web.row["monitored"] == {"request_rate": 1, "denied_path": 1}
+    assert web.ask("/", method="POST", body=b"01234567890").status == 200
+    assert web.row["monitored"] == {"request_rate": 1, "denied_path": 1, "max_body": 1}
     assert web.row["refused"] == {}
 
 
@@ -258,6 +260,40 @@ def test_an_operator_blocks_and_it_survives_a_restart(site: Make, tmp_path: Path
     until(lambda: web.is_let_in(BAD), PATIENCE)
 
 
+def test_who_is_blocked_while_connected_is_cut_off(site: Make) -> None:
+    web = site("", workers=2)
+    held = [web.holds(BAD) for _ in range(4)]
+    mine = web.holds(GOOD)
+    kept = web.nlb.ctl("block", BAD, "--keep")
+    assert kept.stdout == f"{BAD} is blocked until nlb ctl unblock; what it has open stays\n"
+    until(lambda: not web.is_let_in(BAD), PATIENCE)
+    for sock in [*held, mine]:
+        sock.sendall(KEPT)
+        assert b" 200 " in sock.recv(65536)
+    assert web.nlb.ctl("block", BAD).returncode == 0
+    for sock in held:
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    mine.sendall(KEPT)
+    assert b" 200 " in mine.recv(65536)
+    assert web.row["outcomes"]["request/blocked"] == 4
+    assert "request/blocked" in web.nlb.ctl("errors").stdout
+
+
+def test_behind_the_proxy_protocol_it_is_the_client_who_is_cut_off(site: Make) -> None:
+    web = site("", f'proxy_protocol = "accept"\ntrusted_proxies = "{GOOD}"')
+    clients = ("203.0.113.7", "198.51.100.7")
+    bad, good = (web.connect(GOOD) for _ in clients)
+    for sock, client in zip((bad, good), clients, strict=True):
+        sock.sendall(f"PROXY TCP4 {client} 192.0.2.1 40000 80\r\n".encode() + KEPT)
+        assert b" 200 " in sock.recv(65536)
+    web.nlb.ask("block", network="203.0.113.0/24")
+    with pytest.raises(ConnectionResetError):
+        bad.recv(1)
+    good.sendall(KEPT)
+    assert b" 200 " in good.recv(65536)
+
+
 def test_a_worker_that_is_replaced_knows_of_blocks(site: Make) -> None:
     web = site("")
     web.nlb.ask("block", network=BAD, reason="")
@@ -273,6 +309,7 @@ OFFENCES = 'block = { after = 3, of = ["severe", "path"], within = "1h", for = "
 
 def test_who_offends_is_blocked_whichever_worker_saw_it(site: Make) -> None:
     web = site(f'{OFFENCES}\nhttp.deny_path = ["*/.git/*"]', workers=2)
+    held = web.holds(BAD)
     assert web.ask("/.git/x", BAD).status == 403
     for _ in range(2):
         assert b" 400 " in everything(web.port, b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", BAD)
@@ -280,6 +317,9 @@ def test_who_offends_is_blocked_whichever_worker_saw_it(site: Make) -> None:
     assert web.is_let_in(GOOD)
     (block,) = web.nlb.ask("blocked", limit=10)["blocks"]
     assert (block["network"], block["by"]) == (BAD, "offences")
+    assert held is not None
+    with pytest.raises(ConnectionResetError):
+        held.recv(1)
     until(lambda: f"{BAD} blocked for 1h: offences at listener edge" in web.nlb.output(), PATIENCE)
 
 

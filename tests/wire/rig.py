@@ -164,11 +164,16 @@ class Rig:
         max_connections: int = 1000,
         access_log: bool = False,
         binds: int = 1,
+        send_buffer: int = 0,
         **also: Any,
     ) -> Address:
-        """Open a listener. Returns its (first) address. `also` is said of it as it is."""
+        """Open a listener. Returns its (first) address. Its clients' sockets have this send buffer, where one is said.
+        `also` is said of it as it is."""
         address = kind if isinstance(kind, Address) else self.address(kind)
         sockets = [sock for _ in range(binds) for sock in listen(address, 1)]
+        for sock in sockets:
+            if send_buffer:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         spec = {
             "number": self._listeners,
             "name": f"listener{self._listeners}",

@@ -10,9 +10,11 @@ import pytest
 import trustme
 
 from nlb.model.address import Address, parse_address
-from nlb.net.proxy_protocol import ALPN, AUTHORITY, encode_v1, encode_v2, parse
+from nlb.net.proxy_protocol.reading import parse
+from nlb.net.proxy_protocol.tlvs import ALPN, AUTHORITY
+from nlb.net.proxy_protocol.writing import encode_v1, encode_v2
 from tests.waiting import PATIENCE
-from tests.wire.rig import Rig, fate
+from tests.wire.rig import Rig, carry, fate
 
 CLIENT = parse_address("203.0.113.9:41000")
 OURS = parse_address("192.0.2.1:443")
@@ -152,17 +154,9 @@ def test_bytes_in_the_clear_behind_tls(rig: Rig, ca: trustme.CA) -> None:
     address = rig.listen(rig.group(origin), tls=spec, handshake_timeout=PATIENCE)
     for name in ("www.example", "a.other.example"):
         with client_context(ca).wrap_socket(rig.connect(address), server_hostname=name) as client:
-            client.sendall(b"x" * 300_000)
             target = rig.stack.enter_context(origin.accept())
-            got = b""
-            while len(got) < 300_000:
-                got += target.recv(65536)
-            assert got == b"x" * 300_000
-            target.sendall(b"y" * 300_000)
-            got = b""
-            while len(got) < 300_000:
-                got += client.recv(65536)
-            assert got == b"y" * 300_000
+            assert carry(client, target, b"x" * 300_000) == b"x" * 300_000
+            assert carry(target, client, b"y" * 300_000) == b"y" * 300_000
             target.close()
             assert client.recv(1) == b""
     rig.until(lambda: not rig.active)
@@ -255,6 +249,45 @@ def test_the_facts_of_tls_go_on_in_a_proxy_header(rig: Rig, ca: trustme.CA) -> N
         header = parse(said)
         assert header
         assert (header.tlvs[AUTHORITY], header.tlvs[ALPN]) == (b"www.example", b"postgresql")
+        assert header.tls is not None
+        assert (header.tls.version, header.tls.cipher) == (client.version(), (client.cipher() or [""])[0])
+        assert (header.tls.signature, header.tls.key) == ("ecdsa-with-SHA256", "EC256")
+        assert not header.tls.has_certificate
+        assert len(header.unique_id) == 32
+
+
+@pytest.mark.parametrize("common_name", ["alice", "", "é" * 30])
+def test_a_client_s_certificate_goes_on_in_a_proxy_header(rig: Rig, ca: trustme.CA, common_name: str) -> None:
+    origin = rig.origin()
+    authority = ca.cert_pem.bytes().decode()
+    spec = tls_spec(served(ca, "www.example"), client_auth="required", client_ca=authority)
+    address = rig.listen(rig.group(origin, proxy_protocol="v2"), tls=spec, handshake_timeout=PATIENCE)
+    context = client_context(ca)
+    named = {"common_name": common_name} if common_name else {}
+    ca.issue_cert("client@www.example", **named).configure_cert(context)
+    with context.wrap_socket(rig.connect(address), server_hostname="www.example") as client:
+        client.sendall(b"hello")
+        header = parse(rig.stack.enter_context(origin.accept()).recv(1000))
+        assert header
+        assert header.tls
+        assert (header.tls.has_certificate, header.tls.is_verified, header.tls.is_remembered) == (True, True, False)
+        assert header.tls.common_name == common_name
+
+
+def test_an_id_is_the_same_at_every_target_that_is_tried(rig: Rig, ca: trustme.CA) -> None:
+    """A target that does not speak TLS has got the header before it fails."""
+    origins = rig.origin(), rig.origin()
+    tls = {"verify": False, "ca": None, "server_name": "", "alpn": []}
+    address = rig.listen(rig.group(*origins, proxy_protocol="v2", tries=2, odd={"tls": tls}))
+    rig.connect(address)
+    ids = []
+    for origin in origins:
+        with origin.accept() as target:
+            header = parse(target.recv(28 + 10 + 35 + 7))
+            assert header
+            ids.append(header.unique_id)
+            target.sendall(b"this is no TLS\r\n")
+    assert ids[0] == ids[1]
 
 
 def test_a_client_that_half_closes_in_tls(rig: Rig, ca: trustme.CA) -> None:

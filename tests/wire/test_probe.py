@@ -12,7 +12,7 @@ import pytest
 
 from nlb.control.questions import LONGEST_ANSWER
 from nlb.model.address import Address
-from nlb.net.proxy_protocol import parse
+from nlb.net.proxy_protocol.reading import parse
 from tests.wire.stage import RESET, Stage, bound
 
 OK = b"HTTP/1.1 200 OK\r\n"

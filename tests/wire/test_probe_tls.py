@@ -263,3 +263,16 @@ def test_a_context_is_shared_and_made_anew_when_its_file_has_changed(tmp_path: P
     renewed = tls_context(True, str(second.file))
     assert renewed is not context
     assert renewed.get_ca_certs() != context.get_ca_certs()
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda file: file.write_text("nothing")], ids=["gone", "bad"])
+def test_authorities_that_were_good_go_on_when_their_file_is_bad(
+    tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    authority = Authority(tmp_path)
+    context = tls_context(True, str(authority.file))
+    spoil(authority.file)
+    assert tls_context(True, str(authority.file)) is context
+    other = Authority(tmp_path)
+    assert other.file == authority.file
+    assert tls_context(True, str(authority.file)).get_ca_certs() != context.get_ca_certs()

@@ -9,7 +9,7 @@ import select
 import socket
 import ssl
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -17,8 +17,8 @@ import pytest
 
 from nlb.net import tls as module
 from nlb.net.peer_certificate import peer_certificate
-from nlb.net.sockets import WOULD_BLOCK, reset_on_close
-from nlb.net.tls import HANDSHAKE_CAUSES, WANTS, ServerContext, TlsSocket, handshake_cause
+from nlb.net.sockets import WANTS, WOULD_BLOCK, reset_on_close
+from nlb.net.tls import HANDSHAKE_CAUSES, ServerContext, TlsSocket, handshake_cause, parted
 from nlb.net.tls_context import server_context
 from tests.authority import ECDSA, RSA, Authority, spec
 from tests.tlsends import Meeting, anyone, kind_in
@@ -37,12 +37,6 @@ def authority() -> Authority:
 @pytest.fixture(scope="module")
 def shop(authority: Authority) -> str:
     return authority.pair("shop.example", key_type=ECDSA)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -210,9 +204,14 @@ def test_ecdsa_and_rsa_side_by_side(
     pairs = [(["shop.example"], authority.pair("shop.example", key_type=which)) for which in (RSA, ECDSA)]
     other = ([], authority.pair("other.example"))
     server = ServerContext(spec(*pairs, default=[0, 1]) if place == "default" else spec(other, *pairs, default=[0]))
-    met = meet(server, client())
+    context = client()
+    met = meet(server, context)
     assert met.names == ["shop.example"]
     assert kind_in(met.theirs.getpeercert(binary_form=True) or b"") == kind
+    assert met.ours.shown == ("ecdsa-with-SHA256", "RSA2048" if kind == "rsa" else "EC256")
+    again = meet(server, context, session=met.session)
+    assert again.ours.is_resumed
+    assert again.ours.shown == ("", "")
 
 
 def hearing(stack: ExitStack, made_of: dict[str, Any], name: bytes) -> TlsSocket:
@@ -378,6 +377,7 @@ def test_without_openssl_in_reach_all_but_tickets_works(
     client = authority.client("alice@shop.example", common_name="alice")
     met = meet(server, client)
     assert met.failed is None
+    assert met.ours.shown == ("", "")
     assert meet(server, client, session=met.session).ours.is_resumed
     met.ours.close()
     assert met.theirs.recv(1) == b""
@@ -450,18 +450,23 @@ def drained(end: ssl.SSLSocket, size: int) -> bytes:
     return got
 
 
-def test_goodbye_waits_for_room(meet: Meet, shop: str) -> None:
+@pytest.mark.parametrize("in_reach", [True, False], ids=["", "without openssl in reach"])
+def test_goodbye_waits_for_room(meet: Meet, shop: str, monkeypatch: pytest.MonkeyPatch, in_reach: bool) -> None:
+    if not in_reach:
+        monkeypatch.setattr("nlb.net.tls.openssl", lambda: None)
     met = meet(ServerContext(spec((["shop.example"], shop))), anyone("TLSv1_2"))
     below, other = met.ours.sock, met.theirs.fileno()
     with suppress(BlockingIOError):
         while True:
             below.send(bytes(1 << 16))
     for _ in range(2):
+        assert not parted(met.ours)
         with pytest.raises(ssl.SSLWantWriteError):
             met.ours.shutdown(socket.SHUT_WR)
     with suppress(BlockingIOError):
         while True:
             os.read(other, 1 << 16)
+    assert parted(met.ours)
     met.ours.shutdown(socket.SHUT_WR)
     said = os.read(other, 100)
     assert said.startswith(b"\x15\x03\x03")
@@ -499,6 +504,22 @@ def test_closing_says_goodbye(meet: Meet, shop: str) -> None:
     met.ours.close()
     assert received(met.theirs, 3) == b"bye"
     assert met.theirs.recv(10) == b""
+
+
+def test_who_has_nothing_to_say_has_parted(stack: ExitStack, meet: Meet, shop: str) -> None:
+    """A socket without TLS, one that is to be reset, one that never shook hands."""
+    one, two = socket.socketpair()
+    stack.enter_context(two)
+    assert parted(one)
+    server = ServerContext(spec((["shop.example"], shop)))
+    fresh = server.wrap(one)
+    assert parted(fresh)
+    fresh.close()
+    met = meet(server, anyone())
+    reset_on_close(met.ours)
+    assert parted(met.ours)
+    with pytest.raises(ssl.SSLWantReadError):
+        met.theirs.recv(10)
 
 
 def test_a_reset_says_nothing(meet: Meet, shop: str) -> None:

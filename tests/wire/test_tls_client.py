@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from nlb.net.tls import WANTS, TlsSocket
+from nlb.net.sockets import WANTS
+from nlb.net.tls import TlsSocket
 from nlb.net.tls_client import ClientContext, name_for, trusting
 from tests.authority import Authority
 from tests.tlsends import shake_hands

@@ -135,6 +135,24 @@ def test_a_session_that_is_still_connecting_may_choose_another_target(rig: Rig) 
     assert not rig.said("failed"), "it was not the target's fault"
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_who_is_blocked_while_connected_is_cut_off_unless_told_otherwise(rig: Rig, cut: bool) -> None:
+    origin = rig.origin()
+    address = rig.listen(rig.group(origin))
+    bad = rig.through(address, origin)
+    other = socket.create_connection((address.host, address.port), 10, ("127.0.0.2", 0))
+    with other, origin.accept() as target:
+        rig.send({"verb": "block", "blocks": [["127.0.0.1", None]], "all": False, "cut": cut})
+        if cut:
+            assert (fate(bad[0]), fate(bad[1])) == ("reset", "reset")
+            rig.until(lambda: rig.outcomes == {"data/blocked": 1})
+        else:
+            assert rig.turned_away(address)
+            rig.turns_of_a_sweep()
+            echo(*bad)
+        echo(other, target)
+
+
 def test_every_cause_of_a_reset_has_an_outcome() -> None:
     """What control may say in `reset` must be countable in every phase in which a session has a target."""
     for cause in ("drain_timeout", "unhealthy", "removed", "shutdown"):

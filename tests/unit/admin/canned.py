@@ -280,6 +280,7 @@ EXPLAINED: Facts = {
         "port": 80,
         "why": "it listens on port 80",
     },
+    "hello": None,
     "request": {
         "method": "GET",
         "target": "/v1/x",
@@ -469,8 +470,8 @@ class FakeController:
         self._note("remove_target", target, reason, who, lasts=lasts)
         done(self.result)
 
-    def block(self, network: str, reason: str, who: str, lasts: float | None = None) -> list[Facts]:
-        self._note("block", network, reason, who, lasts=lasts)
+    def block(self, network: str, reason: str, who: str, lasts: float | None = None, keep: bool = False) -> list[Facts]:
+        self._note("block", network, reason, *["keep"] * keep, who, lasts=lasts)
         self.blocks.append(blocked(network, reason=reason, who=who, until=None if lasts is None else time() + lasts))
         return self.blocks[-1:]
 

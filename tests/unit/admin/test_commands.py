@@ -246,6 +246,8 @@ def test_overrides_are_listed_and_counted_in_the_status() -> None:
     ("args", "call"),
     [
         ({"network": "198.51.100.7"}, ("block", "198.51.100.7", "", "ann")),
+        ({"network": "198.51.100.7", "keep": False}, ("block", "198.51.100.7", "", "ann")),
+        ({"network": "198.51.100.7", "keep": True}, ("block", "198.51.100.7", "", "keep", "ann")),
         (
             {"network": "2001:db8::/32", "for": "1h", "reason": "scans"},
             ("block", "2001:db8::/32", "scans", "ann", 3600.0),
@@ -257,6 +259,7 @@ def test_a_block_names_the_user_and_answers_with_itself(args: dict[str, Any], ca
     answer = ask(controller, "block", args)
     assert controller.calls == [call]
     assert answer["blocks"] == controller.blocks
+    assert answer["keep"] is args.get("keep", False)
 
 
 def test_unblocking_answers_with_what_is_lifted() -> None:
@@ -391,6 +394,7 @@ def test_sessions_are_answered_when_the_workers_have() -> None:
         ("status", {"event": 1}, "status takes no 'event' (did you mean events?)"),
         ("status", {"events": -1}, "events: -1 is outside 0-1000"),
         ("status", {"events": True}, "events: True is not a whole number"),
+        ("block", {"network": "10.0.0.1", "keep": "yes"}, "keep: 'yes' is neither true nor false"),
         ("status", {"events": 1.5}, "events: 1.5 is not a whole number"),
         ("targets", {"group": "wep"}, "no group is called 'wep' (did you mean web?)"),
         ("targets", {"target": "web1"}, "no target is called 'web1' (did you mean web01"),

@@ -305,7 +305,12 @@ def test_sessions_are_listed_and_a_full_list_says_so(nlb: Run, daemon: Daemon) -
         (
             ["block", "203.0.113.0/24", "--reason", "scans"],
             ("block", "203.0.113.0/24", "scans"),
-            "203.0.113.0/24 is blocked until nlb ctl unblock\n",
+            "203.0.113.0/24 is blocked until nlb ctl unblock; what it has open is cut\n",
+        ),
+        (
+            ["block", "203.0.113.0/24", "--keep"],
+            ("block", "203.0.113.0/24", "", "keep"),
+            "203.0.113.0/24 is blocked until nlb ctl unblock; what it has open stays\n",
         ),
         (["reload"], ("reload",), "group web: add"),
     ],
@@ -331,7 +336,7 @@ def test_a_change_that_undoes_itself_says_when(nlb: Run, daemon: Daemon) -> None
 def test_a_block_that_ends_says_when_and_one_that_is_lifted_says_so(nlb: Run, daemon: Daemon) -> None:
     code, out, _ = nlb("ctl", "block", "198.51.100.7", "--for", "1h")
     assert code == 0
-    assert re.fullmatch(r"198.51.100.7 is blocked for (1h|59m \d+s)\n", out)
+    assert re.fullmatch(r"198.51.100.7 is blocked for (1h|59m \d+s); what it has open is cut\n", out)
     assert nlb("ctl", "unblock", "198.51.100.7") == (0, "198.51.100.7 is not blocked any more\n", "")
 
 

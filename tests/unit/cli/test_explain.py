@@ -142,11 +142,11 @@ def test_several_groups_tcp_and_hints(daemon: Daemon, nlb: Run) -> None:
     told(daemon, listener=listener, request=None, rules=[], groups=[group, group], hints=["more"])
     assert nlb("tcp://a", "--socket", daemon.path)[1].splitlines() == [
         "listener edge (tcp): it listens on port 80",
-        "it hands bytes on as they are, so there are no requests and no rules",
+        "it hands bytes on as they are and knows no requests and no rules",
         "goes to group api",
         *(
             "",
-            "group api, for 50 % of the requests: source_ip by address, 0 of 0 targets in",
+            "group api, for 50 % of the connections: source_ip by address, 0 of 0 targets in",
             "FAIL-OPEN: no target of 'api' is healthy; all are used",
             "a note",
             "choice: nobody: every target is out",
@@ -154,6 +154,28 @@ def test_several_groups_tcp_and_hints(daemon: Daemon, nlb: Run) -> None:
         * 2,
         "hint: more",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "alpn", "said"),
+    [
+        ("mail.example.com", ["h2", "x"], "asks for mail.example.com and offers h2, x"),
+        ("", [], "says no name"),
+    ],
+)
+def test_a_tls_client_that_is_passed_on(daemon: Daemon, nlb: Run, name: str, alpn: list[str], said: str) -> None:
+    listener = EXPLAINED["listener"] | {"protocol": "tcp"}
+    told(daemon, listener=listener, request=None, hello={"name": name, "alpn": alpn})
+    lines = nlb("tls://a", "--alpn", "h2", "--alpn", "x", "--socket", daemon.path)[1].splitlines()
+    assert lines[1] == f"TLS passes through; the client {said}"
+    assert lines[2].startswith("no   rule old")
+    assert daemon.controller.calls == [("explain", Inquiry(parse_url("tls://a"), alpn=("h2", "x")))]
+
+
+def test_what_is_decrypted_is_not_as_it_was(daemon: Daemon, nlb: Run) -> None:
+    told(daemon, listener=EXPLAINED["listener"] | {"protocol": "tls"}, request=None, rules=[])
+    lines = nlb("tls://a", "--socket", daemon.path)[1].splitlines()
+    assert lines[1] == "it hands bytes on without encryption and knows no requests and no rules"
 
 
 def test_by_a_file(file: str, nlb: Run) -> None:
@@ -182,8 +204,10 @@ def test_by_a_file_for_programs(file: str, nlb: Run) -> None:
         (["http://a/"], 4, "no nlb daemon answers, tried /nowhere/nlb.sock (not there); with -c FILE none is needed"),
         (["http://a/", "-c", "/nowhere/nlb.toml"], 2, "/nowhere/nlb.toml: there is no such file"),
         ([], 2, "Missing argument 'URL'"),
-        (["a/x"], 2, "'a/x' is no URL of http, https, tcp; write http://api.example.com/v1/x"),
+        (["a/x"], 2, "'a/x' is no URL of http, https, tcp, tls; write http://api.example.com/v1/x"),
         (["http://a/", "--source", "a"], 2, "'a' is not an IP address"),
+        (["tls://a", "--alpn", "h 2"], 2, "'h 2' is not the name of a protocol; write one such as h2 or http/1.1"),
+        (["tls://a", *["--alpn", "h2"] * 33], 2, "33 protocols are too many; 32 are allowed"),
         (["http://a/", "--header", "A"], 2, "'A' is no header; write 'Name: value'"),
     ],
 )

@@ -51,8 +51,14 @@ def box() -> Box:
 def test_a_block_is_told_to_workers_and_to_the_log(box: Box) -> None:
     block = box.blocking.block("203.0.113.0/24", "scans", "ann", 3600.0)
     assert block == Block("203.0.113.0/24", "operator", "ann", WALL, "scans", WALL + 3600)
-    assert box.told == [{"verb": "block", "blocks": [["203.0.113.0/24", 4600.0]], "all": False}]
+    assert box.told == [{"verb": "block", "blocks": [["203.0.113.0/24", 4600.0]], "all": False, "cut": True}]
     assert box.events.said == [("info", "operator", "203.0.113.0/24 blocked by ann, for 1h: scans")]
+
+
+def test_what_a_source_has_open_may_stay(box: Box) -> None:
+    box.blocking.block("203.0.113.0/24", "scans", "ann", None, keep=True)
+    assert box.told == [{"verb": "block", "blocks": [["203.0.113.0/24", None]], "all": False, "cut": False}]
+    assert box.texts == ["203.0.113.0/24 blocked by ann, open connections stay: scans"]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +103,7 @@ def test_a_new_worker_is_told_all(box: Box) -> None:
         "verb": "block",
         "blocks": [["10.0.0.1", None], ["10.0.0.2", 1600.0]],
         "all": True,
+        "cut": False,
     }
     box.loop.pass_time(100)
     assert box.blocking.message()["blocks"][1] == ["10.0.0.2", 1600.0]
@@ -131,7 +138,7 @@ def test_thousands_that_end_one_after_the_other_are_looked_for_once_a_second(box
 
 def test_offenders_are_blocked_at_once_and_told_of_together(box: Box) -> None:
     box.offended("198.51.100.7/32")
-    assert box.told == [{"verb": "block", "blocks": [["198.51.100.7", 1600.0]], "all": False}]
+    assert box.told == [{"verb": "block", "blocks": [["198.51.100.7", 1600.0]], "all": False, "cut": True}]
     assert box.events.said == []
     box.loop.pass_time(1)
     text = "198.51.100.7 blocked for 10m: offences at listener web, the last: severe"

@@ -12,7 +12,7 @@ import pytest
 
 from nlb.control import blocks as module
 from nlb.control.blocks import Block, Blocks, By, entries
-from nlb.control.overrides import LONGEST
+from nlb.control.kept import LONGEST
 from nlb.control.state import VERSION, StateDir
 from nlb.errors import AdminError
 from nlb.shield.cidr import parse
@@ -243,3 +243,22 @@ def test_a_document_without_blocks_is_set_aside(box: Box) -> None:
     box.file.write_text(json.dumps({"version": VERSION, "data": {"blocks": 7}}))
     assert box.start().all() == []
     assert "it has no list of blocks" in box.events[0]
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("198.51.100.7", "198.51.100.7/32"),
+        ("198.51.100.8", "198.51.100.0/24"),
+        ("198.51.101.1", None),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:198.51.100.8", "198.51.100.0/24"),
+        ("fe80::1%eth0", None),
+        ("unix:", None),
+    ],
+)
+def test_the_most_specific_block_of_an_address(address: str, network: str | None) -> None:
+    blocks = Blocks(None, lambda *said: None)
+    blocks.wish(block("198.51.100.0/24"))
+    blocks.catch([block("198.51.100.7", by="offences"), block("2001:db8:1:2::/64", by="offences")])
+    assert blocks.find(address) == network

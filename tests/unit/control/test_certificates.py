@@ -130,10 +130,20 @@ def test_a_bad_pair_in_a_folder_is_told_at_the_folder(pairs: Pairs) -> None:
     assert told.startswith("listener.secure.certificates[0].directory: certs/a.key: OpenSSL cannot use it")
 
 
+def test_a_bad_pair_in_a_folder_of_the_folder_is_told_there_too(pairs: Pairs) -> None:
+    inner = pairs.folder / "live" / "a.test"
+    inner.mkdir(parents=True)
+    Pairs(inner).write("fullchain", "a.test")
+    (inner / "privkey.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    keys = f'certificates = [{{ cert = "{pairs.write("b", "b.test")}.pem", key = "{pairs.folder}/b.key" }}'
+    (told, *_) = wrong(pairs, f'{keys}, {{ directory = "{pairs.folder}/live" }}]')
+    assert told.startswith("listener.secure.certificates[1].directory: live/a.test/privkey.pem: OpenSSL cannot use it")
+
+
 def test_a_folder_without_a_certificate_leaves_nothing_to_show(pairs: Pairs) -> None:
     (pairs.folder / "empty").mkdir()
     (told,) = wrong(pairs, f'certificates = {{ directory = "{pairs.folder}/empty" }}')
-    assert told.startswith("listener.secure.certificates: there is no certificate in these folders")
+    assert told.startswith("listener.secure.certificates: there is no certificate in these folders; put NAME.pem")
 
 
 def test_an_expired_certificate_alone_is_a_mistake(pairs: Pairs) -> None:

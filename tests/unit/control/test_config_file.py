@@ -12,6 +12,7 @@ import trustme
 
 from nlb.control import config_file
 from nlb.errors import ConfigError
+from tests.networks import content, listing
 
 ROOT = Path(__file__).resolve().parents[3]
 MINIMAL = (ROOT / "conf/minimal.toml").read_bytes()
@@ -176,10 +177,12 @@ def with_tls(write, tmp_path):
 
 def test_files_of_networks_are_read_with_the_config(with_tls):
     config = pickle.loads(pickle.dumps(config_file.read(with_tls)))
-    assert config.shield.denied == ("192.0.2.1/32",)
+    denied = listing(files=(content("192.0.2.1/32"),))
+    assert config.shield.denied == denied
     encrypted, plain = config.listeners
-    assert (encrypted.shield.denied, encrypted.shield.allowed) == (("192.0.2.1/32",), ("10.0.0.0/8", "192.0.2.0/24"))
-    assert (plain.shield.denied, plain.shield.allowed) == (("192.0.2.1/32",), None)
+    assert encrypted.shield.denied == plain.shield.denied == denied
+    assert encrypted.shield.allowed == listing("10.0.0.0/8", files=(content("192.0.2.0/24"),))
+    assert plain.shield.allowed is None
     assert "shield" not in plain.model_fields_set
 
 

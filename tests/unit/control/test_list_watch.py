@@ -12,6 +12,7 @@ from nlb.control.lists import Contents, in_config, with_contents
 from nlb.errors import AdminError, NlbError
 from nlb.model.parse import parse
 from tests.fakes import HandLoop
+from tests.networks import content
 from tests.unit.control.stepped import FakeEvents
 
 CONFIG = """
@@ -65,7 +66,8 @@ class Watched:
     def denied(self):
         (listener,) = self.config.listeners
         assert listener.shield.denied == self.config.shield.denied
-        return listener.shield.denied
+        (found,) = listener.shield.denied.files
+        return found
 
     @property
     def said(self):
@@ -82,7 +84,7 @@ def deny(tmp_path):
 def test_a_file_that_stays_as_it_is_is_read_once(deny):
     watched = Watched(deny)
     watched.look(4)
-    assert (watched.reads, watched.said, watched.denied) == (1, [], ("192.0.2.0/24",))
+    assert (watched.reads, watched.said, watched.denied) == (1, [], content("192.0.2.0/24"))
 
 
 def test_a_change_is_taken_in_when_it_is_over(deny):
@@ -90,9 +92,9 @@ def test_a_change_is_taken_in_when_it_is_over(deny):
     watched.look(2)
     deny.write_text("192.0.2.0/24\n198.51.100.7\n")
     watched.look()
-    assert watched.denied == ("192.0.2.0/24",)
+    assert watched.denied == content("192.0.2.0/24")
     watched.look()
-    assert watched.denied == ("192.0.2.0/24", "198.51.100.7/32")
+    assert watched.denied == content("192.0.2.0/24", "198.51.100.7/32")
     assert watched.said == ["changed"]
     watched.look(3)
     assert watched.reads == 2
@@ -102,7 +104,7 @@ def test_a_change_between_the_start_and_the_first_look_is_not_missed(deny):
     watched = Watched(deny)
     deny.write_text("198.51.100.7\n")
     watched.look(2)
-    assert watched.denied == ("198.51.100.7/32",)
+    assert watched.denied == content("198.51.100.7/32")
 
 
 @pytest.mark.parametrize(
@@ -117,13 +119,13 @@ def test_a_bad_file_is_told_once_and_changes_nothing(deny, spoil, complaint):
     watched.look(2)
     spoil(deny)
     watched.look(4)
-    assert watched.denied == ("192.0.2.0/24",)
+    assert watched.denied == content("192.0.2.0/24")
     (text,) = watched.said
     assert complaint in text
     assert text.endswith("; the list that was read before goes on")
     deny.write_text("198.51.100.7\n")
     watched.look(2)
-    assert watched.denied == ("198.51.100.7/32",)
+    assert watched.denied == content("198.51.100.7/32")
 
 
 def test_while_something_else_is_under_way_it_waits(deny):
@@ -132,10 +134,10 @@ def test_while_something_else_is_under_way_it_waits(deny):
     watched.is_busy = True
     deny.write_text("198.51.100.7\n")
     watched.look(3)
-    assert watched.denied == ("192.0.2.0/24",)
+    assert watched.denied == content("192.0.2.0/24")
     watched.is_busy = False
     watched.look()
-    assert watched.denied == ("198.51.100.7/32",)
+    assert watched.denied == content("198.51.100.7/32")
 
 
 def test_a_process_that_cannot_read_is_told(deny, monkeypatch):
@@ -152,5 +154,5 @@ def test_a_process_that_cannot_read_is_told(deny, monkeypatch):
 
 def test_files_that_no_shield_names_change_nothing(deny):
     config = Watched(deny).config
-    assert with_contents(config, {"/other": ("10.0.0.0/8",)}) == config
-    assert in_config(config) == {str(deny): ("192.0.2.0/24",)}
+    assert with_contents(config, {"/other": content("10.0.0.0/8")}) == config
+    assert in_config(config) == {str(deny): content("192.0.2.0/24")}

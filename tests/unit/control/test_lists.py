@@ -9,6 +9,7 @@ import pytest
 from nlb.control import lists
 from nlb.control.lists import Lists
 from nlb.model.shield import Shield
+from tests.networks import content, listing
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def test_the_networks_of_a_file_go_along(deny):
     deny.write_text("not read again")
     assert list(found.mistakes(("listener", 0, "shield"), shield)) == []
     full = found.into(shield)
-    assert full.denied == ("10.0.0.0/8", "192.0.2.0/24")
-    assert full.allowed == ("192.0.2.0/24",)
+    assert full.denied == listing("10.0.0.0/8", files=(content("192.0.2.0/24"),))
+    assert full.allowed == listing(files=(content("192.0.2.0/24"),))
 
 
 def test_a_shield_without_files_stays_the_same_object():

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from nlb.control.overrides import LONGEST, MOST, Override, Overrides, What
+from nlb.control.kept import LONGEST
+from nlb.control.overrides import MOST, Override, Overrides, What
 from nlb.control.state import VERSION, StateDir
 from nlb.errors import AdminError
 from nlb.model.address import Address, DnsName

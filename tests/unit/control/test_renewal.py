@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trustme
 
 from nlb.control import config_file
 from nlb.control.listening import OpenListener
@@ -137,6 +138,24 @@ def test_a_bad_pair_is_said_once_and_leaves_the_old_one(started: Stage) -> None:
     assert started.look(2)[0].startswith("info listener a: new certificate")
 
 
+def test_authorities_of_clients_are_renewed_likewise(stage: Stage) -> None:
+    keys = listed(stage.pairs.write("a", "a.test", days=90))
+    stage.load(a=f'{keys}\ntls = {{ client_ca = "{stage.pairs.ca}" }}')
+    stage.renewal.start()
+    before = stage.shown().client_ca
+    stage.pairs.ca.write_text("nonsense")
+    (said,) = stage.look(4)
+    assert said == (
+        "error listener a: ca.pem holds no certificate that can be read; is the file damaged?; "
+        "those that were there before are believed"
+    )
+    assert (stage.shown().client_ca, stage.certified) == (before, [])
+    other = trustme.CA().cert_pem.bytes().decode()
+    stage.pairs.ca.write_text(other)
+    assert stage.look(2) == ["info listener a: other authorities of clients are believed, from ca.pem"]
+    assert (stage.shown().client_ca, stage.certified) == (other, ["a"])
+
+
 def test_one_file_of_two_listeners_is_said_once(stage: Stage) -> None:
     keys = listed(stage.pairs.write("a", "a.test", days=90))
     stage.load(a=keys, b=keys)
@@ -167,6 +186,25 @@ def test_what_is_put_into_a_folder_and_taken_out_is_noticed(stage: Stage) -> Non
     said = "info listener a: the certificate for b.test is no longer shown: certs/b.pem is not there"
     assert stage.look(2) == [said]
     assert stage.certified == ["a", "a"]
+
+
+def test_a_renewal_as_certbot_makes_it_is_noticed(stage: Stage) -> None:
+    folder = stage.pairs.folder / "live" / "a.test"
+    folder.mkdir(parents=True)
+
+    def issue(days: float) -> None:
+        inner = Pairs(folder)
+        inner.write("fullchain", "a.test", days=days)
+        (folder / "fullchain.key").rename(folder / "privkey.pem")
+
+    issue(90)
+    stage.load(a=f'certificates = [{{ directory = "{stage.pairs.folder}/live" }}]')
+    stage.renewal.start()
+    issue(200)
+    (said,) = stage.look(2)
+    assert said.startswith("info listener a: new certificate for a.test")
+    assert said.endswith("from live/a.test/fullchain.pem")
+    assert stage.certified == ["a"]
 
 
 def test_an_empty_folder_takes_nothing_away(stage: Stage) -> None:

@@ -88,6 +88,8 @@ def test_a_shield_that_says_nothing() -> None:
     assert not spec["monitors"]
     assert not Requests(spec["requests"], Buckets(memory()))
     assert told(is_http=False)["requests"] is None
+    assert (told(http={"max_body": 10})["max_body"], told()["max_body"]) == (10, None)
+    assert told(is_http=False, http={"max_body": 10})["max_body"] is None
     assert told(mode="monitor")["monitors"]
     assert told(block={"after": 0})["tolerance"] is None
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nlb.http1 import answer, careful, framing, head, lengths, lines, origin
 from nlb.http1.desync import CLASS_OF
 from nlb.http1.facts import BadHead, Request
-from nlb.http1.head import is_idempotent, parse_request
+from nlb.http1.head import IDEMPOTENT, parse_request
 from tests.heads import BAD, GOOD, HEADS, SMUGGLING, Head
 from tests.unit.http1.reading import ending, facts, in_reads
 
@@ -212,7 +212,7 @@ def test_a_get_is_repeated_and_a_post_is_not() -> None:
     assert [
         method
         for method in (b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"POST", b"PATCH", b"get")
-        if is_idempotent(method)
+        if method in IDEMPOTENT
     ] == [
         b"GET",
         b"HEAD",

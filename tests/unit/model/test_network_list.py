@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from nlb.model import http, limits, network_list
 from nlb.model.network_list import NetworkFile, networks_of, read_list
+from tests.networks import content
 
 
 @pytest.mark.parametrize(
@@ -90,3 +91,19 @@ def test_a_line_means_what_it_would_in_the_config(ip, length):
             return str(error)
 
     assert outcome(network_list._listed) == outcome(http.network)
+
+
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.sampled_from(["192.0.2.%d/32", "2001:db8:%d::/64"]))
+def test_what_one_list_has_beyond_another(mine, others, spelling):
+    one, other = (content("10.0.0.0/8", *(spelling % number for number in numbers)) for numbers in (mine, others))
+    assert (one.beyond(other), other.beyond(one)) == (len(mine - others), len(others - mine))
+    assert (len(one), one == other) == (1 + len(mine), mine == others)
+    assert one.beyond(content()) == len(one)
+
+
+@pytest.mark.parametrize(
+    ("networks", "everybody"),
+    [((), ""), (("10.0.0.0/8", "::/1"), ""), (("10.0.0.0/8", "0.0.0.0/0"), "0.0.0.0/0"), (("::/0",), "::/0")],
+)
+def test_everybody_is_in_a_list(networks, everybody):
+    assert content(*networks).everybody == everybody

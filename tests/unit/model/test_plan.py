@@ -8,6 +8,7 @@ from nlb.model.config import Config
 from nlb.model.parse import parse
 from nlb.model.plan import plan
 from nlb.model.shield import Shield
+from tests.networks import content
 
 WEB = '[[listener]]\nname = "in"\nbind = "127.0.0.1:80"\ntarget_group = "web"\n'
 GROUP = '[[target_group]]\nname = "web"\ntargets = ["a=10.0.0.1:80", "b=10.0.0.2:80"]\n'
@@ -332,14 +333,14 @@ def test_what_a_reload_says_of_a_listeners_own_shield() -> None:
 def test_a_list_with_another_content_is_told_where_both_are_known() -> None:
     config = read("[shield]\ndeny = { file = '/d' }\n" + WEB + "shield.max_connections = 5\n" + GROUP)
 
-    def having(networks: tuple[str, ...]) -> Config:
+    def having(*networks: str) -> Config:
         def full(shield: Shield) -> Shield:
-            return shield.with_lists({"/d": networks})
+            return shield.with_lists({"/d": content(*networks)})
 
         listeners = tuple(item.with_shield(full(item.shield)) for item in config.listeners)
         return config.model_copy(update={"shield": full(config.shield), "listeners": listeners})
 
-    old, new = having(("10.0.0.0/8", "192.0.2.1/32")), having(("10.0.0.0/8", "192.0.2.2/32", "192.0.2.3/32"))
+    old, new = having("10.0.0.0/8", "192.0.2.1/32"), having("10.0.0.0/8", "192.0.2.2/32", "192.0.2.3/32")
     assert plan(old, new).sentences == ("shield: /d has 2 networks more and 1 less",)
     assert plan(old, new).listeners_changed
     assert plan(config, new).sentences == ()

@@ -13,6 +13,7 @@ from nlb.model.network_list import NetworkFile
 from nlb.model.rate import Rate
 from nlb.model.shield import OFFENCES, Block, RequestRate, Shield, ShieldHttp
 from nlb.shield import offences
+from tests.networks import content, listing
 
 WHOLE = {
     "mode": "monitor",
@@ -46,7 +47,7 @@ def complaints(**keys):
 
 def test_nothing_is_refused_unasked():
     shield = Shield()
-    assert (shield.mode, shield.denied, shield.allowed, shield.files) == ("enforce", (), None, ())
+    assert (shield.mode, shield.denied, shield.allowed, shield.files) == ("enforce", listing(), None, ())
     assert (shield.max_connections, shield.max_connections_per_source) == (None, None)
     assert (shield.connection_rate_per_source, shield.request_rate, shield.block) == (None, (), None)
     http = shield.http
@@ -124,9 +125,12 @@ def test_what_is_wrong_is_told_with_what_would_be_right(keys, told):
 def test_a_file_that_was_read_has_its_networks():
     shield = Shield.model_validate(WHOLE)
     assert shield.files == ("/etc/nlb/deny.txt", "/etc/nlb/allow.txt")
-    assert (shield.denied, shield.allowed) == (("203.0.113.0/24",), ("192.0.2.7/32",))
-    full = shield.with_lists({"/etc/nlb/deny.txt": ("10.0.0.0/8",), "/etc/nlb/allow.txt": (), "/other": ()})
-    assert (full.denied, full.allowed) == (("203.0.113.0/24", "10.0.0.0/8"), ("192.0.2.7/32",))
+    assert (shield.denied.written, shield.denied.size) == (("203.0.113.0/24",), 1)
+    read, empty = content("10.0.0.0/8"), content()
+    full = shield.with_lists({"/etc/nlb/deny.txt": read, "/etc/nlb/allow.txt": empty, "/other": empty})
+    assert full.denied == listing("203.0.113.0/24", files=(read,))
+    assert full.allowed == listing("192.0.2.7/32", files=(empty,))
+    assert (full.denied.size, full.allowed.size) == (2, 1)
     assert set(full.lists) == {"/etc/nlb/deny.txt", "/etc/nlb/allow.txt"}
     assert full != shield
     assert pickle.loads(pickle.dumps(full)) == full
@@ -135,7 +139,7 @@ def test_a_file_that_was_read_has_its_networks():
 
 def test_an_empty_file_of_those_who_are_allowed_allows_nobody():
     shield = Shield.model_validate({"allow": {"file": "/a"}})
-    assert shield.allowed == shield.with_lists({"/a": ()}).allowed == ()
+    assert shield.allowed == shield.with_lists({"/a": content()}).allowed == listing(files=(content(),))
 
 
 def over(own, base):

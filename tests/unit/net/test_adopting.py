@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,12 +11,6 @@ import pytest
 
 from nlb.model.address import Address
 from nlb.net.sockets import adopt, bound_to, identity, is_shared, listen, listen_beside, peer
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 def listening(stack: ExitStack) -> socket.socket:

@@ -90,10 +90,71 @@ def test_what_a_directory_holds(tmp_path: Path) -> None:
     assert [line.replace(f"{tmp_path}/", "") for line in found.ignored] == [
         "again.pem: the same certificate as a.crt",
         "lonely.pem: no key, neither in it nor in lonely.key beside it",
-        "more.pem: a directory",
+        "more.pem: a directory without fullchain.pem and privkey.pem",
         "notes.txt: not a .pem or .crt file",
         "orphan.key: a key without a certificate of its name beside it",
     ]
+
+
+def lineage(folder: Path, name: str, made: Made, number: int = 1) -> None:
+    """As certbot keeps a certificate: links in `live/NAME`, to the latest of all that it ever was in `archive/NAME`."""
+    archive, live = folder / "archive" / name, folder / "live" / name
+    for directory in (archive, live):
+        directory.mkdir(parents=True, exist_ok=True)
+    files = {"cert": made.cert, "chain": b"", "fullchain": made.cert, "privkey": made.secret}
+    for kind, body in files.items():
+        (archive / f"{kind}{number}.pem").write_bytes(body)
+        (live / f"{kind}.new").symlink_to(f"../../archive/{name}/{kind}{number}.pem")
+        (live / f"{kind}.new").rename(live / f"{kind}.pem")
+    (live / "README").write_text("This directory contains your keys and certificates.")
+
+
+def test_a_directory_of_certbots(tmp_path: Path) -> None:
+    lineage(tmp_path, "shop.example", FULL)
+    lineage(tmp_path, "b.example", Made("b.example"))
+    live = tmp_path / "live"
+    write(live, flat_pem=(other := Made("flat.example")).cert + other.secret)
+    (live / "README").write_text("This directory contains your keys and certificates.")
+    (live / "linked").symlink_to(tmp_path / "live" / "shop.example")
+    (live / ".hidden").mkdir()
+    for name in ("half", "empty"):
+        (live / name).mkdir()
+    (live / "half" / "fullchain.pem").write_bytes(FULL.cert)
+    found = found_in(live)
+    assert [one.file.removeprefix(f"{live}/") for one in found.certificates] == [
+        "b.example/fullchain.pem",
+        "flat.pem",
+        "linked/fullchain.pem",
+    ]
+    assert found.faults == ()
+    assert [line.replace(f"{live}/", "") for line in found.ignored] == [
+        "empty: a directory without fullchain.pem and privkey.pem",
+        "half: a directory without privkey.pem",
+        "shop.example/fullchain.pem: the same certificate as linked/fullchain.pem",
+    ]
+
+
+def test_what_is_wrong_in_a_directory_of_a_directory_is_told(tmp_path: Path) -> None:
+    lineage(tmp_path, "shop.example", FULL)
+    (tmp_path / "live" / "shop.example" / "privkey.pem").unlink()
+    (tmp_path / "live" / "shop.example" / "privkey.pem").write_bytes(Made("x").secret)
+    (fault,) = found_in(tmp_path / "live").faults
+    assert (fault.word, fault.file) == ("key_mismatch", f"{tmp_path}/live/shop.example/fullchain.pem")
+
+
+def test_a_renewal_by_certbot_is_seen_and_a_lost_directory_loses_nothing(tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    lineage(tmp_path, "shop.example", FULL)
+    before, old = state([Folder(str(live))]), found_in(live).certificates
+    lineage(tmp_path, "shop.example", new := Made("shop.example", end=NOW + 120 * DAY), number=2)
+    after = state([Folder(str(live))])
+    assert after != before
+    (shown,) = renewed(old, found_in(live), NOW_S)
+    assert shown.pem.startswith(new.cert)
+    lineage(tmp_path, "b.example", Made("b.example"))
+    assert state([Folder(str(live))]) != after
+    live.rename(tmp_path / "elsewhere")
+    assert renewed(old, found_in(live), NOW_S) == old
 
 
 def damaged(body: bytes) -> bytes:

@@ -118,6 +118,7 @@ def test_options_reach_both_sides(keep: ExitStack) -> None:
         assert side.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     for option, value in sockets.KEEPALIVE:
         assert accepted.getsockopt(socket.IPPROTO_TCP, option) == value
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == sockets.UNSENT
 
 
 def test_nobody_there(tmp_path: Path, keep: ExitStack) -> None:

@@ -23,12 +23,6 @@ LINE = b"x" * 99 + b"\n"
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
-
-
-@pytest.fixture
 def pipe(stack: ExitStack) -> tuple[int, int]:
     """Its reading end, which does not block, and its writing end, which does, as stdout may."""
     reader, writer = os.pipe()

@@ -107,6 +107,7 @@ class Play:
     def queues(self, client: End | None = None, address: Any = ("192.0.2.7", 40000)) -> End:
         """A client connects; the loop does not turn yet."""
         client = client or End()
+        client.peer = address
         self.loop.know(client)
         self.door.queue.append((client, address))
         return client

@@ -573,6 +573,22 @@ def test_a_client_that_was_far_ahead_and_resets(http: Make, phase: str) -> None:
     assert (client.fate, web.exchanges) == ("reset", {f"{phase}/client_reset": 1})
 
 
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_a_body_under_way_is_not_begun_on_a_connection_that_was_just_closed(http: Make, method: str) -> None:
+    web = http(old := End(), fresh := End(), targets="a")
+    client = web.arrives()
+    web.says(client, get())
+    web.says(old, ok())
+    asked = post(b"12", method=method, length=4)
+    client.say(asked)
+    old.say(END)
+    web.loop.settle()
+    assert fresh.heard() == asked
+    web.says(client, b"34")
+    web.says(fresh, ok(b"thanks"))
+    assert (fresh.heard(), client.heard(), web.exchanges) == (b"34", ok() + ok(b"thanks"), {"data/done": 2})
+
+
 @pytest.mark.parametrize("way", [END, RESET])
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_target_that_leaves(http: Make, phase: str, way: bytes | str) -> None:

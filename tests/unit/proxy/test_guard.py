@@ -16,7 +16,7 @@ from nlb.shield.cidr import Networks
 from nlb.shield.connections import Connections
 from nlb.shield.sources import source_of
 from tests.fakes import END, End
-from tests.unit.proxy.http_stage import HttpPlay, answer, get, ok, post, status
+from tests.unit.proxy.http_stage import HttpPlay, answer, chunk, chunked, get, ok, post, status
 from tests.unit.proxy.stage import Play
 from tests.unit.shield.shared import memory
 
@@ -270,6 +270,53 @@ def test_in_monitor_mode_control_hears_of_it_as_that(http: Make, monitors: bool)
         web.says(web.arrives(End(SEVERE), address=BAD), END)
     ((*_, monitored),) = worker.hears()
     assert monitored is monitors
+
+
+OFFENCE = {"after": 1, "of": ["bad_head"], "within": "1m", "for": "10m"}
+LAST = b"0\r\n\r\n"
+WITH_LENGTH, IN_CHUNKS = post(b"x" * 11), chunked(b"x" * 6) + chunk(b"x" * 5) + LAST
+
+
+@pytest.mark.parametrize("asked", [WITH_LENGTH, IN_CHUNKS], ids=["length", "chunks"])
+@pytest.mark.parametrize("mode", ["enforce", "monitor"])
+def test_a_body_that_is_too_long_is_counted_by_the_shield(http: Make, mode: str, asked: bytes) -> None:
+    monitors = mode == "monitor"
+    web = http(target := End(), max_body=None if monitors else 10)  # as control says
+    worker = Worker(web, http={"max_body": 10}, mode=mode, block=OFFENCE)
+    client = web.arrives(End(asked), GOOD)
+    if monitors:
+        web.says(target, ok())
+    assert status(client.heard()) == (200 if monitors else 413)
+    assert (worker.refused, worker.monitored) == (({}, {"max_body": 1}) if monitors else ({"max_body": 1}, {}))
+    assert worker.hears() == [["192.0.2.7/32", "front", "bad_head", 600.0, monitors]]
+
+
+@pytest.mark.parametrize("asked", [post(b"x" * 10), chunked(b"x" * 5) + chunk(b"x" * 5) + LAST, get()])
+def test_a_body_that_is_just_not_too_long(http: Make, asked: bytes) -> None:
+    web = http(target := End())
+    worker = Worker(web, http={"max_body": 10}, mode="monitor", block=OFFENCE)
+    client = web.arrives(End(asked), GOOD)
+    web.says(target, ok())
+    assert status(client.heard()) == 200
+    assert (worker.monitored, worker.hears()) == ({}, [])
+
+
+def test_a_body_in_chunks_is_counted_once_and_also_when_it_does_not_end(http: Make) -> None:
+    web = http(End())
+    worker = Worker(web, http={"max_body": 10}, mode="monitor")
+    client = web.arrives(End(chunked(b"x" * 20)), GOOD)
+    web.says(client, chunk(b"x" * 20))
+    assert worker.monitored == {}  # nobody knows its length yet
+    web.resets(client)
+    assert worker.monitored == {"max_body": 1}
+
+
+def test_the_listeners_own_bound_is_no_matter_of_the_shield(http: Make) -> None:
+    web = http(End(), max_body=10)
+    worker = Worker(web, http={"max_body": 100})
+    assert status(web.arrives(End(WITH_LENGTH), GOOD).heard()) == 413
+    assert status(web.arrives(End(IN_CHUNKS), GOOD).heard()) == 413
+    assert (worker.refused, worker.monitored) == ({}, {})
 
 
 def test_a_trusted_proxy_is_not_to_blame_and_its_client_is(http: Make) -> None:

@@ -53,6 +53,59 @@ def test_a_connection_on_either_side_serves_many_requests(http: Make) -> None:
     assert web.target_words(counters.CONNECTIONS) == {"a": 1}
 
 
+def test_the_same_request_again_is_the_same_whatever_comes_in_between(http: Make) -> None:
+    web = http(target := End(), targets="a")
+    client = web.arrives()
+    for asked in (get("/1"), get("/1"), get("/2"), get("/1"), post(b"body"), get("/1"), get("/1", method="HEAD")):
+        web.says(client, asked)
+        assert target.heard() == asked
+        said = ok(b"", length=3) if asked.startswith(b"HEAD") else ok(asked[:3])
+        web.says(target, said)
+        assert client.heard() == said
+    assert web.exchanges == {"data/done": 7}
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_the_same_request_again_may_come_in_pieces(http: Make, size: int) -> None:
+    web = http(target := End(), targets="a")
+    client = web.arrives()
+    for _ in range(3):
+        for at in range(0, len(get("/a")), size):
+            web.says(client, get("/a")[at : at + size])
+        assert target.heard() == get("/a")
+        web.says(target, ok(b"hello"))
+        assert client.heard() == ok(b"hello")
+    assert (web.exchanges, web.session.scanned) == ({"data/done": 3}, 0)
+
+
+def test_the_same_head_with_another_body(http: Make) -> None:
+    web = http(target := End(), targets="a")
+    client = web.arrives()
+    for body in (b"one", b"two", b"one"):
+        web.says(client, post(body))
+        assert target.heard() == post(body)
+        web.says(target, ok(body))
+        assert client.heard() == ok(body)
+
+
+def test_a_head_that_a_target_said_before_may_be_the_beginning_of_less(http: Make) -> None:
+    """The same response head to HEAD, to which no body belongs, and with a body that comes in pieces, or with more
+    than was announced."""
+    web = http(target := End(), targets="a")
+    client = web.arrives()
+    for method, said in (("GET", ok(b"abc")), ("HEAD", ok(length=3)), ("GET", ok(b"xyz")), ("HEAD", ok(length=3))):
+        web.says(client, get(method=method))
+        web.says(target, said)
+        assert client.heard() == said
+    web.says(client, get())
+    web.says(target, ok(b"a", length=3))
+    web.says(target, b"bc")
+    assert (client.heard(), web.pooled) == (ok(b"abc"), 1)
+    web.says(client, get())
+    web.says(target, ok(b"abc") + b"more")
+    assert (client.heard(), web.pooled, target.closed) == (ok(b"abc"), 0, True)
+
+
 def test_each_request_is_balanced(http: Make) -> None:
     web = http(End(), End(), End())
     client = web.arrives()

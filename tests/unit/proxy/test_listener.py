@@ -20,14 +20,24 @@ Make = Callable[..., Any]
 EMFILE = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
-def test_one_wake_up_accepts_a_burst_and_no_more(play: Make) -> None:
-    web = play(*[End() for _ in range(2 * BURST)])
-    for _ in range(2 * BURST):
+def test_a_wake_up_accepts_twice_as_many_as_the_one_before_up_to_a_burst(play: Make) -> None:
+    web = play(*[End() for _ in range(3 * BURST)])
+    for _ in range(3 * BURST):
         web.queues()
-    web.loop.turn()
-    assert len(web.sessions) == BURST
-    web.loop.settle()
-    assert len(web.sessions) == 2 * BURST
+    sizes = []
+    while web.door.queue:
+        before = len(web.sessions)
+        web.loop.turn()
+        sizes.append(len(web.sessions) - before)
+    assert sizes == [1, 2, 4, 8, 16, BURST, BURST, 1]
+
+
+def test_where_few_come_nobody_is_asked_for_more(play: Make) -> None:
+    web = play(End(), End(), End(), End())
+    for _ in range(2):  # two wake-ups ask for 1 and for 2, then it begins anew
+        web.arrives()
+        web.arrives()
+    assert (len(web.sessions), web.door.accepts) == (4, 6)
 
 
 def test_over_the_limit_a_connection_is_reset(play: Make) -> None:
@@ -192,6 +202,7 @@ def test_an_ended_session_leaves_one_line(play: Make, log: Any) -> None:
         "received": "9",
         "sent": "6",
         "tries": "2",
+        "unique_id": "-",
     }
 
 
@@ -203,4 +214,4 @@ def test_a_session_that_never_had_a_target_leaves_a_line_too(play: Make, log: An
     assert " outcome=pick/no_target " in line
     assert " target=- " in line
     assert " connect=- first_byte=- " in line
-    assert line.endswith(" tries=0")
+    assert line.endswith(" tries=0 unique_id=-")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nlb.shield.cidr import Networks, canonical, numbered, parse
+from nlb.shield.cidr import Networks, canonical, find, numbered, parse
 
 OFFICE = Networks(["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "10.1.0.0/16", "::ffff:198.51.100.0/120"])
 
@@ -53,6 +53,7 @@ def test_an_address_is_in_the_most_specific_network_that_has_it(address: str, ne
     assert (address in OFFICE) is (network is not None)
     assert OFFICE.has(*numbered(address)) is (network is not None)
     assert Networks.unpacked(OFFICE.packed()).find(address) == network
+    assert find(OFFICE.parts(), address) == network
 
 
 def test_a_set_knows_how_many_networks_it_has() -> None:
@@ -183,7 +184,7 @@ def test_a_set_agrees_with_ipaddress(
         having = [network for network in held if asked.version == network.version and asked in network]
         most_specific = max(having, key=lambda network: network.prefixlen, default=None)
         assert found.find(str(address)) == (str(most_specific) if most_specific else None)
-        assert again.find(str(address)) == found.find(str(address))
+        assert again.find(str(address)) == find(found.parts(), str(address)) == found.find(str(address))
 
 
 @given(st.text())

@@ -1,0 +1,62 @@
+"""Who is blocked while connected is cut off: which of the open sessions are meant, and their end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from nlb.net.sockets import reset_on_close
+from nlb.net.tls import TlsSocket
+from nlb.proxy.guard import accepted
+from nlb.proxy.preface import Preface
+from nlb.shield.blocked import Blocked, Entry
+from nlb.shield.sources import NOBODY, Source
+
+if TYPE_CHECKING:
+    from nlb.proxy.listener import Session
+
+
+class Cutting:
+    """The sources whose sessions are to go. They are gathered, since one walk over all sessions costs the same for one
+    source and for a thousand, and offenders may come by the thousand."""
+
+    __slots__ = ("_due",)
+
+    def __init__(self) -> None:
+        self._due = Blocked()
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        self._due.block(entries)
+
+    def spare(self, networks: Iterable[str]) -> None:
+        """They are blocked no more."""
+        self._due.unblock(networks)
+
+    def cut(self, sessions: Iterable[Session], now: float) -> None:
+        """With the outcome phase/blocked. Reset, as at accept: a goodbye would have us wait for theirs."""
+        if not self._due:
+            return
+        due, self._due = self._due, Blocked()
+        for session in list(sessions):
+            try:
+                if any(due.has(*source, now) for source in _sources(session)):
+                    reset_on_close(session.client)
+                    session.close("blocked")
+            except Exception as error:  # the others are to go all the same
+                session.crashed(error)
+
+
+def _sources(session: Session) -> Iterator[Source]:
+    """Its client; and the proxy that it came through, where that told of the client."""
+    yield accepted(session.address if isinstance(session, Preface) else session.client_address)
+    if session.listener.proxies is not None:
+        sock = session.client.sock if isinstance(session.client, TlsSocket) else session.client
+        yield _peer(sock)
+
+
+def _peer(sock: socket.socket) -> Source:
+    try:
+        return accepted(sock.getpeername())
+    except OSError:
+        return NOBODY  # gone already
