@@ -21,8 +21,9 @@ from typing import Any
 import trustme
 
 from nlb.net.client_hello import parse
+from nlb.net.sockets import WANTS
 from nlb.net.tickets import resumption_works
-from nlb.net.tls import WANTS, ServerContext, TlsSocket
+from nlb.net.tls import ServerContext, TlsSocket
 
 ROUNDS = 7
 PER_ROUND = 150

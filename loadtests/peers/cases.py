@@ -178,6 +178,14 @@ CASES: tuple[Case, ...] = (
         quick=True,
     ),
     Case(
+        "http-paths",
+        "HTTP requests on 64 kept connections, for 100 paths by turns: no head is that of the one before",
+        "request",
+        "cpu",
+        HTTP,
+        Kept(paths=100),
+    ),
+    Case(
         "http-100k",
         "HTTP requests on 16 kept connections, an answer of 100 KiB to each",
         "request",

@@ -155,13 +155,21 @@ def paced(order: dict[str, Any]) -> None:
             sock.send(ask)
         if now >= until and not since and not waiting:
             break
-        if now > until + PATIENCE:
+        if now > until + PATIENCE or not socks:
             errors += len(since) + len(waiting)
             break
         # epoll waits for whole milliseconds, select for microseconds.
         select.select([epoll], [], [], max(0.0, due - perf_counter()) if due < until else 0.01)
         for fd, _ in epoll.poll(0):
-            data = parts.pop(fd, b"") + socks[fd].recv(65536)
+            more = socks[fd].recv(65536)
+            if not more:  # closed, and so of no use any more
+                errors += since.pop(fd, None) is not None
+                sock = socks.pop(fd)
+                if sock in idle:
+                    idle.remove(sock)
+                sock.close()
+                continue
+            data = parts.pop(fd, b"") + more
             if not is_good(data, size):
                 if data.startswith(b"HTTP/1.1 200") and len(data) < size + 4096:
                     parts[fd] = data

@@ -65,12 +65,13 @@ class Kept:
     path: str = "/1k"
     size: int = 1024
     clients: int = 64
-    hosts: int = 0
+    hosts: int = 0  # to be asked for by turns
+    paths: int = 0  # below `path`, by turns; no answer has the head of the one before
 
     def command(self, at: Place, seconds: int) -> list[str]:
         options = ["-t1", f"-c{self.clients}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
         url = f"{'https' if at.tls else 'http'}://{at}{self.path}"
-        return [need("wrk"), *options, url, "--", str(self.hosts), HOST]
+        return [need("wrk"), *options, url, "--", str(self.hosts), HOST, str(self.paths)]
 
 
 @dataclass(frozen=True)

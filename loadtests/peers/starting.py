@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -32,6 +33,7 @@ class Started:
     name: str
     place: Place
     pid: int | None = None
+    folder: Path | None = None  # of its files
 
     @property
     def pids(self) -> list[int]:
@@ -70,7 +72,7 @@ def started(candidate: Candidate, job: Job, case: Case, bench: Bench) -> Iterato
                     time.sleep(0.1)
                     continue
                 raise CandidateError(f"{error}; it said: {tail(said) or 'nothing'}") from None
-        yield Started(candidate.name, setup.place, process.pid)
+        yield Started(candidate.name, setup.place, process.pid, setup.folder)
 
 
 def set_up(candidate: Candidate, job: Job, bench: Bench) -> Setup:

@@ -1,10 +1,11 @@
 """`locust -f loadtests/`, the scale-out check, with short stages. Its targets are slow by design, so that what it finds
-depends on how nlb spreads connections, not on the box.
+depends on how nlb spreads connections, not on the box. And `python -m loadtests.slow`: its sums, and one short run.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,10 @@ import psutil
 import pytest
 
 from loadtests.chart import page, round_step
+from loadtests.slow.verdict import Figures, figures, grown
+from loadtests.slow.visitors import KEPT, NEW, Visit, read
 from loadtests.stages import Stage, Verdict, lines, read_stages, verdict
+from tests.endings import all_end
 
 ROOT = Path(__file__).parents[2]
 LOCUST = [sys.executable, "-m", "locust", "-f", "loadtests/"]
@@ -40,7 +44,7 @@ def locust(*options: str, **environment: str) -> subprocess.CompletedProcess[str
 
 def test_four_targets_give_four_times_what_one_gives(tmp_path: Path) -> None:
     report = tmp_path / "made" / "report.html"
-    done = locust("--headless", "--warm-up", "0.5", "--scale-report", str(report), NLB_STAGE_SECONDS="1")
+    done = locust("--headless", "--warm-up", "0.3", "--scale-report", str(report), NLB_STAGE_SECONDS="0.8")
     assert done.returncode == 0, done.stderr
     table = done.stdout.strip().splitlines()
     assert table[0].split()[:3] == ["targets", "requests/s", "ratio"]
@@ -66,7 +70,7 @@ def test_nothing_is_left_running_when_it_is_ended(tmp_path: Path, number: signal
         assert len(started) >= 4, "the targets, nlb's control, two workers"
         process.send_signal(number)
         assert process.wait(PATIENCE), "no verdict is not a good one"
-        assert not psutil.wait_procs(started, PATIENCE)[1]
+        assert all_end([child.pid for child in started], PATIENCE)
 
 
 @contextmanager
@@ -144,3 +148,69 @@ def split_keeping(text: str, start: str) -> list[str]:
 @pytest.mark.parametrize(("highest", "step"), [(200, 50), (250, 50), (251, 100), (0.7, 0.2), (1, 0.2), (0, 1)])
 def test_the_steps_of_a_grid_are_round(highest: float, step: float) -> None:
     assert round_step(highest) == pytest.approx(step)
+
+
+# --- slow attacks
+
+
+def visits(*times: tuple[float, float], kind: str = KEPT, wrong: str = "") -> list[Visit]:
+    """When each ended, and how many ms it took."""
+    return [Visit(at, kind, milliseconds / 1000, wrong) for at, milliseconds in times]
+
+
+CALM, UNDER = [(0.0, 10.0), (30.0, 40.0)], (10.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "trouble"),
+    [
+        ("as calm as before", visits((1, 2.0), (11, 2.0), (31, 2.0)), ""),
+        ("10 ms are enough for anybody", visits((1, 2.0), (11, 10.0)), ""),
+        ("more is not", visits((1, 2.0), (11, 10.1)), "p99 is over 10.0 ms"),
+        ("but twice as much as when it was calm", visits((1, 6.0), (11, 12.0)), ""),
+        ("the calm after counts too", visits((1, 2.0), (11, 12.0), (31, 6.0)), ""),
+        ("what comes between is not judged", visits((1, 2.0), (11, 2.0), (25, 900.0)), ""),
+        ("nor how long newcomers wait", visits((1, 2.0), (11, 2.0)) + visits((12, 900.0), kind=NEW), ""),
+        (
+            "an error is one too many, also between",
+            visits((1, 2.0), (11, 2.0)) + visits((25, 1.0), kind=NEW, wrong="reset"),
+            "1 errors: reset",
+        ),
+        ("nobody was there", visits((1, 2.0)), "too few visits to judge"),
+    ],
+)
+def test_what_normal_clients_may_notice_of_an_attack(name: str, seen: list[Visit], trouble: str) -> None:
+    assert figures(seen, CALM, UNDER).trouble == trouble, name
+
+
+def test_without_attackers_nothing_is_good() -> None:
+    found: Figures = figures(visits((1, 2.0), (11, 2.0)), CALM, UNDER)
+    found.wanted, found.held = 1000, 899
+    assert found.trouble == "too few attackers came in to judge"
+    found.held = 900
+    assert found.trouble == ""
+
+
+def test_a_visit_is_one_line_and_outcomes_are_what_grew() -> None:
+    (visit,) = visits((1.5, 2.25), wrong="HTTP/1.1 503 Service Unavailable")
+    assert read(visit.line()) == visit
+    assert grown({"sessions": {"a": 1, "b": 2}}, {"sessions": {"a": 1, "b": 3}, "requests": {"a": 4}}) == {
+        "requests a": 4,
+        "sessions b": 1,
+    }
+
+
+@pytest.mark.skipif(not shutil.which("slowhttptest"), reason="needs slowhttptest from Debian")
+def test_one_short_attack() -> None:
+    """Whether times are good is for a quiet box: here it is only that it attacks, and that nobody sees an error."""
+    command = ["loadtests.slow", "--seconds", "2", "--connections", "20", "--candidate", "nlb", "--attack", "headers"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode in (0, 1), done.stderr
+    rows = [line.split("  ") for line in done.stdout.splitlines() if line.startswith("slow headers (-H)")]
+    assert len(rows) == 2, f"http and https: {done.stdout}"
+    for row in rows:
+        cells = [cell.strip() for cell in row if cell.strip()]
+        assert int(cells[1]) >= 18, "connections held"
+        assert cells[5] == "0", "errors"

@@ -1,4 +1,4 @@
--- Hosts to ask for, one after another, when there are any as arguments; at the end the figures as one line of JSON.
+-- Hosts or paths to ask for, one after another, when the arguments say how many; at the end the figures as one line of JSON.
 
 local asked = {}
 local turn = 0
@@ -9,9 +9,12 @@ function init(args)
     wrk.headers["Host"] = string.format(args[2], number)
     asked[#asked + 1] = wrk.format("GET")
   end
-  if count > 0 then
+  for number = 1, tonumber(args[3] or "0") do
+    asked[#asked + 1] = wrk.format("GET", string.format("%s/%d", wrk.path, number))
+  end
+  if #asked > 0 then
     request = function()
-      turn = turn % count + 1
+      turn = turn % #asked + 1
       return asked[turn]
     end
   end
