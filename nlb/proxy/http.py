@@ -183,7 +183,8 @@ class HttpSession:
                     self.buffer = data[request.size :]
                 else:
                     self.buffer = b""
-                    if request.size <= KNOWN:
+                    # Not the first: a connection that idles after one answer shall cost no more than it must.
+                    if self.exchanges and request.size <= KNOWN:
                         self.asked, self.request = data, request
             self.exchange = exchange = Exchange(self, request, self.head_began)
             exchange.start()
