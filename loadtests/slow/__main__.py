@@ -9,7 +9,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,10 +25,12 @@ from loadtests.peers.loads import Kept, Place
 from loadtests.peers.starting import Started, started
 from loadtests.reload import ask
 from loadtests.rig import BALANCER_CORE, LOAD_CORE, MissingError, need
+from loadtests.slow import sentinel, visitors
 from loadtests.slow.attacks import ATTACKS, PAGE, PAGE_SIZE, Attack, attacked
 from loadtests.slow.held import carriers, connections, looking
+from loadtests.slow.sentinel import Standstill
 from loadtests.slow.verdict import Figures, figures, grown
-from loadtests.slow.visitors import CLIENTS, EACH, KEPT, NEW, NEWCOMERS, Visit, read
+from loadtests.slow.visitors import CLIENTS, EACH, KEPT, NEW, NEWCOMERS, Visit
 
 CANDIDATES = ("haproxy", "nlb")
 PROTOCOLS = ("http", "https")
@@ -41,8 +44,8 @@ Lets slowhttptest attack nlb, and HAProxy for comparison, each with its config o
 clients: {CLIENTS} that keep their connections and ask {CLIENTS * EACH:g} times a second in all, and
 {NEWCOMERS:g} newcomers a second. Times of the former are judged: p99 under attack may be twice what it is before and
 after it, or 10 ms. No client may see an error. The balancer has one core; attackers, clients and targets have the
-other; as root all but the attackers go before what else the box does. Ends with 1 when nlb was not good, with 2 when
-nothing can be measured."""
+other; as root all but the attackers go before what else the box does. Visits while a core stood still are left out.
+Ends with 1 when nlb was not good, with 2 when nothing can be measured."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--connections", type=int, default=1000, help="of the attacker, default 1000")
     made.add_argument("--seconds", type=float, help="of an attack, default 30; calm before and after, a third of it")
     made.add_argument("--nlb", type=Path, metavar="FOLDER", default=ROOT, help="attack the nlb of this checkout")
-    made.add_argument("--quick", action="store_true", help="attacks of 6 seconds: within 3 minutes")
+    made.add_argument("--quick", action="store_true", help="attacks of 6 seconds: within 4 minutes")
     return made
 
 
@@ -112,38 +115,55 @@ def measure(
     candidate: Candidate, protocol: Any, wanted: Sequence[Attack], ground: Bench, count: int, seconds: float
 ) -> Iterator[tuple[Attack, Figures]]:
     case = Case("slow", "", "request", "p99", Job(protocol), Kept(PATH, SIZE))
-    with started(candidate, case.job, case, ground) as one, visited(one.place) as visits:
+    with started(candidate, case.job, case, ground) as one, visited(one.place) as seen:
         for attack in wanted:
-            yield attack, under_attack(attack, one, visits, count, seconds)
+            yield attack, under_attack(attack, one, seen, count, seconds)
 
 
-class Visits:
-    """What the normal clients have seen up to now."""
+@dataclass
+class Seen:
+    """What the normal clients have seen up to now, and what a sentinel on each core."""
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
+    _visits: IO[str]
+    _cores: list[IO[str]]
 
-    def all(self) -> list[Visit]:
-        self._file.seek(0)
-        return [read(line) for line in self._file if line.endswith("\n")]
+    def visits(self) -> list[Visit]:
+        return [visitors.read(line) for line in _lines(self._visits)]
+
+    def standstills(self) -> list[Standstill]:
+        return [sentinel.read(line) for file in self._cores for line in _lines(file)]
+
+
+def _lines(file: IO[str]) -> Iterator[str]:
+    file.seek(0)
+    return (line for line in file if line.endswith("\n"))
 
 
 @contextmanager
-def visited(at: Place) -> Iterator[Visits]:
+def visited(at: Place) -> Iterator[Seen]:
     """Beside normal clients."""
-    command = [sys.executable, "-m", "loadtests.slow.visitors", at.host, str(at.port), "tls" if at.tls else "plain"]
-    with tempfile.NamedTemporaryFile("r") as seen:
-        with open(seen.name, "a") as output:
-            process = subprocess.Popen([*command, PATH, str(SIZE)], stdin=subprocess.PIPE, stdout=output, cwd=ROOT)
+    visits = ["visitors", at.host, str(at.port), "tls" if at.tls else "plain", PATH, str(SIZE)]
+    with ExitStack() as stack:
+        cores = [stack.enter_context(_aside(["sentinel"], core)) for core in (BALANCER_CORE, LOAD_CORE)]
+        yield Seen(stack.enter_context(_aside(visits, LOAD_CORE)), cores)
+
+
+@contextmanager
+def _aside(command: list[str], core: int) -> Iterator[IO[str]]:
+    """A module of ours in a process of its own, and what it says."""
+    command = ["taskset", "-c", str(core), sys.executable, "-m", f"loadtests.slow.{command[0]}", *command[1:]]
+    with tempfile.NamedTemporaryFile("r") as said:
+        with open(said.name, "a") as output:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, cwd=ROOT)
         assert process.stdin
         try:
-            yield Visits(seen.file)
+            yield said.file
         finally:
             process.stdin.close()
             process.wait()
 
 
-def under_attack(attack: Attack, one: Started, visits: Visits, count: int, seconds: float) -> Figures:
+def under_attack(attack: Attack, one: Started, seen: Seen, count: int, seconds: float) -> Figures:
     """Calm, attack, calm."""
     pids = carriers(one)
     time.sleep(1)  # of the first visits, or of what the attack before has left
@@ -155,7 +175,7 @@ def under_attack(attack: Attack, one: Started, visits: Visits, count: int, secon
     _until_gone(one.place.port, ours)
     outcomes = grown(counted, _counters(one))
     after = _span(seconds / 3)
-    found = figures(visits.all(), [before, after], under)
+    found = figures(seen.visits(), [before, after], under, seen.standstills())
     found.wanted = count if attack.stays else 0
     found.held = max(0, look.held - ours)
     found.cpu = look.cpu.total / (under[1] - under[0])
@@ -195,7 +215,7 @@ def _counters(one: Started) -> dict[str, dict[str, int]]:
 def table(title: str, measured: dict[Attack, Figures]) -> Table:
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     made.add_column("attack", no_wrap=True)
-    for name in ("held", "p50 ms", "p99 ms", "newcomers' p99", "errors", "CPU %", "MiB more"):
+    for name in ("held", "p50 ms", "p99 ms", "newcomers' p99", "left out", "errors", "CPU %", "MiB more"):
         made.add_column(name, justify="right", no_wrap=True)
     made.add_column("verdict", no_wrap=True)
     made.add_column("what it counted")
@@ -203,7 +223,16 @@ def table(title: str, measured: dict[Attack, Figures]) -> Table:
         outcomes = ", ".join(f"{name} {count:,}" for name, count in each.outcomes.items())
         kept, new = _both(each, KEPT), _both(each, NEW)
         cpu = _arrow(f"{each.calm_cpu:.1%}", f"{each.cpu:.1%}").replace("%", "")
-        cells = [attack.title, f"{each.held:,}", *kept, new[1], str(each.errors.total()), cpu, f"{each.memory:.1f}"]
+        cells = [
+            attack.title,
+            f"{each.held:,}",
+            *kept,
+            new[1],
+            str(each.left_out),
+            str(each.errors.total()),
+            cpu,
+            f"{each.memory:.1f}",
+        ]
         made.add_row(*cells, each.trouble or "good", outcomes)
     return made
 

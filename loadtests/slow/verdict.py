@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from loadtests.peers.client import percentile
+from loadtests.slow.sentinel import Standstill
 from loadtests.slow.visitors import KEPT, NEW, Visit
 
 # What normal clients may notice: twice the time of a calm hour, or this many milliseconds.
@@ -34,6 +35,7 @@ class Figures:
     calm: dict[str, Times | None]
     under: dict[str, Times | None]
     errors: Counter[str]  # of visitors, by what was wrong
+    left_out: int = 0  # visits while the box itself stood still
     wanted: int = 0  # connections that the attacker would hold
     held: int = 0  # those it had, at most
     cpu: float = 0.0  # cores that the balancer used, under attack
@@ -59,12 +61,19 @@ class Figures:
         return f"p99 is over {allowed:.1f} ms" if kept.p99 > allowed else ""
 
 
-def figures(visits: Iterable[Visit], calm: Sequence[tuple[float, float]], under: tuple[float, float]) -> Figures:
+def figures(
+    visits: Iterable[Visit],
+    calm: Sequence[tuple[float, float]],
+    under: tuple[float, float],
+    standstills: Sequence[Standstill] = (),
+) -> Figures:
     """`calm` and `under` are spans of time. An error in the time between counts as well."""
     visits = list(visits)
     whole = min(start for start, _ in calm), max(end for _, end in calm)
     errors = Counter(visit.wrong for visit in visits if visit.wrong and _is_in(visit, [whole]))
-    return Figures(_by_kind(visits, calm), _by_kind(visits, [under]), errors)
+    fair = [visit for visit in visits if not any(each.meets(visit.at, visit.seconds) for each in standstills)]
+    left_out = sum(_is_in(visit, [whole]) for visit in visits) - sum(_is_in(visit, [whole]) for visit in fair)
+    return Figures(_by_kind(fair, calm), _by_kind(fair, [under]), errors, left_out)
 
 
 def _by_kind(visits: Sequence[Visit], spans: Sequence[tuple[float, float]]) -> dict[str, Times | None]:

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from loadtests.chart import page, round_step
+from loadtests.slow.sentinel import Standstill
 from loadtests.slow.verdict import Figures, figures, grown
 from loadtests.slow.visitors import KEPT, NEW, Visit, read
 from loadtests.stages import Stage, Verdict, lines, read_stages, verdict
@@ -183,6 +184,13 @@ def test_what_normal_clients_may_notice_of_an_attack(name: str, seen: list[Visit
     assert figures(seen, CALM, UNDER).trouble == trouble, name
 
 
+def test_visits_while_the_box_stood_still_are_left_out() -> None:
+    seen = visits((1, 2.0), (11, 2.0), (12, 900.0), (13, 2.0))
+    found = figures(seen, CALM, UNDER, [Standstill(11.9, 0.5), Standstill(14.0, 0.1)])
+    assert (found.trouble, found.left_out) == ("", 1)
+    assert figures(seen, CALM, UNDER, [Standstill(14.0, 0.1)]).trouble == "p99 is over 10.0 ms"
+
+
 def test_without_attackers_nothing_is_good() -> None:
     found: Figures = figures(visits((1, 2.0), (11, 2.0)), CALM, UNDER)
     found.wanted, found.held = 1000, 899
@@ -213,4 +221,4 @@ def test_one_short_attack() -> None:
     for row in rows:
         cells = [cell.strip() for cell in row if cell.strip()]
         assert int(cells[1]) >= 18, "connections held"
-        assert cells[5] == "0", "errors"
+        assert cells[6] == "0", "errors"
