@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nlb.net.sockets import reset_on_close
@@ -40,19 +40,22 @@ class Cutting:
         due, self._due = self._due, Blocked()
         for session in list(sessions):
             try:
-                if any(due.has(*source, now) for source in _sources(session)):
+                if _is_meant(session, due, now):
                     reset_on_close(session.client)
                     session.close("blocked")
             except Exception as error:  # the others are to go all the same
                 session.crashed(error)
 
 
-def _sources(session: Session) -> Iterator[Source]:
-    """Its client; and the proxy that it came through, where that told of the client."""
-    yield accepted(session.address if isinstance(session, Preface) else session.client_address)
-    if session.listener.proxies is not None:
-        sock = session.client.sock if isinstance(session.client, TlsSocket) else session.client
-        yield _peer(sock)
+def _is_meant(session: Session, due: Blocked, now: float) -> bool:
+    """By its client; or by the proxy that it came through, where that told of the client."""
+    version, number = accepted(session.address if isinstance(session, Preface) else session.client_address)
+    if due.has(version, number, now):
+        return True
+    if session.listener.proxies is None:
+        return False
+    sock = session.client.sock if isinstance(session.client, TlsSocket) else session.client
+    return due.has(*_peer(sock), now)
 
 
 def _peer(sock: socket.socket) -> Source:
