@@ -32,6 +32,15 @@ def answer(port: int) -> bytes:
     return got
 
 
+def refused(port: int) -> bool:
+    """Whether nobody listens there."""
+    try:
+        call(port).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 class Daemon:
     """One running nlb. `ports` are the listeners' ports, by name."""
 
@@ -46,16 +55,17 @@ class Daemon:
         environment: Mapping[str, str] | None = None,
         launcher: Sequence[str] = (),
         descriptors: Sequence[int] = (),
+        web: bool = False,
     ) -> None:
         """`config` is listeners and groups; `top` are keys above all tables.
 
         With `orphans` its workers outlive it when it is killed. `launcher` is a program that becomes nlb; it inherits
-        `descriptors`.
+        `descriptors`. Without `web` there are no pages, which take part of the start.
         """
         self.folder = folder
         self.socket = str(folder / "nlb.sock")
         self.config = folder / "nlb.toml"
-        self._head = (workers, top)
+        self._head = (workers, top, '"127.0.0.1:0"' if web else "false")
         self.write(config)
         self.log = folder / "log"
         self._said_before = len(self.output()) if self.log.exists() else 0
@@ -74,8 +84,8 @@ class Daemon:
 
     def write(self, config: str) -> None:
         """Put new listeners and groups into the config file."""
-        workers, top = self._head
-        admin = f'[admin]\nsocket = "{self.socket}"\nstate_dir = "{self.folder}/state"\nweb = "127.0.0.1:0"\n'
+        workers, top, web = self._head
+        admin = f'[admin]\nsocket = "{self.socket}"\nstate_dir = "{self.folder}/state"\nweb = {web}\n'
         self.config.write_text(f"workers = {workers}\n{top}\n{admin}\n{config}")
 
     def output(self) -> str:

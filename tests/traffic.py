@@ -6,19 +6,14 @@ import random
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import count
-from types import TracebackType
 
+from tests.clients import PACE, PATIENCE, Clients
 from tests.waiting import until
 
-# Seconds that a client waits for anything. More than any restart takes.
-PATIENCE = 30.0
 
-# Seconds between two words of one client: traffic, but not all that the box can do.
-PACE = 0.003
-
-
-class Traffic:
+class Traffic(Clients):
     """Runs from `with` to its end, or until `stop`. The servers behind must be echoes.
 
     `enter` is called in each client's thread before anything else. What talkers say is followed by up to `filler`
@@ -33,34 +28,18 @@ class Traffic:
         enter: Callable[[], None] = lambda: None,
         filler: int = 0,
     ) -> None:
+        lives = [partial(self._call, number) for number in range(callers)]
+        super().__init__(lives + [partial(self._talk, number) for number in range(talkers)])
         self.calls = 0  # connections that were made, used and closed in order
         self.words = [0] * talkers  # said by each talker, and heard again
-        self.errors: list[str] = []
         self._connect = connect
         self._enter = enter
         self._filler = filler
-        self._calling = threading.Event()
         self._talking = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(callers)]
-        self._threads += [threading.Thread(target=self._talk, args=(number,)) for number in range(talkers)]
-
-    def __enter__(self) -> Traffic:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def stop(self) -> None:
-        """Let everybody finish the word."""
-        self._calling.set()
-        self._talking.set()
-        for thread in self._threads:
-            thread.join()
+        self.stop_talking()
+        super().stop()
 
     def stop_talking(self) -> None:
         """Those with a connection of their own close it."""
@@ -80,13 +59,13 @@ class Traffic:
     def _call(self, caller: int) -> None:
         self._enter()
         for number in count():
-            if self._calling.wait(PACE):
+            if self.stopping.wait(PACE):
                 return
             try:
                 with self._connect() as sock:
                     sock.settimeout(PATIENCE)
-                    say(sock, b"call %d of %d" % (number, caller))
-                with self._lock:
+                    speak(sock, b"call %d of %d" % (number, caller))
+                with self.lock:
                     self.calls += 1
             except OSError as error:
                 self.errors.append(f"call {number} of caller {caller}: {error!r}")
@@ -100,13 +79,13 @@ class Traffic:
                 sock.settimeout(PATIENCE)
                 while not self._talking.wait(PACE):
                     filler = rng.randbytes(rng.randint(0, self._filler))
-                    say(sock, b"word %d of %d " % (self.words[talker], talker) + filler)
+                    speak(sock, b"word %d of %d " % (self.words[talker], talker) + filler)
                     self.words[talker] += 1
         except OSError as error:
             self.errors.append(f"talker {talker} after {self.words[talker]} words: {error!r}")
 
 
-def say(sock: socket.socket, word: bytes) -> None:
+def speak(sock: socket.socket, word: bytes) -> None:
     """Raises OSError unless the very word comes back."""
     sock.sendall(word)
     heard = b""

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import select
 import socket
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
-from types import TracebackType
 
 import h11
 
+from tests.clients import PACE, PATIENCE, Clients
 from tests.waiting import until
 from tests.webtargets import text_of
-
-# Seconds that a client waits for anything. More than any restart takes.
-PATIENCE = 30.0
-
-# Seconds between two requests of one client of a crowd.
-PACE = 0.003
 
 HOST = "nlb.test"
 
@@ -139,9 +133,9 @@ def read_to(sock: socket.socket, end: bytes) -> bytes:
     return got
 
 
-class Crowd:
-    """Clients that never stop, from `with` to its end, or until `stop`. Some keep their connections as long as they
-    may, some make one for each request. Whoever does not get 200 is in `errors`."""
+class Crowd(Clients):
+    """Some keep their connections as long as they may, some make one for each request. Whoever does not get 200 is in
+    `errors`."""
 
     def __init__(
         self,
@@ -152,31 +146,11 @@ class Crowd:
         forgives: Callable[[], bool] = lambda: False,
     ) -> None:
         """Where `forgives` says so, a connection may break; the client makes another."""
+        super().__init__([partial(self._visit, keeps) for keeps in [True] * keepers + [False] * newcomers])
         self.answers = 0
-        self.errors: list[str] = []
         self._port = port
         self._request = request
         self._forgives = forgives
-        self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._visit, args=(keeps,)) for keeps in [True] * keepers]
-        self._threads += [threading.Thread(target=self._visit, args=(keeps,)) for keeps in [False] * newcomers]
-
-    def __enter__(self) -> Crowd:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Let everybody hear the answer."""
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
 
     def goes_on(self, answers: int = 200) -> None:
         """Wait until there were so many answers more, or an error."""
@@ -187,7 +161,7 @@ class Crowd:
     def _visit(self, keeps: bool) -> None:
         client: Client | None = None
         for number in count():
-            if self._stopping.wait(PACE):
+            if self.stopping.wait(PACE):
                 break
             try:
                 if client is not None and client.was_left:
@@ -198,7 +172,7 @@ class Crowd:
                 answer = self._request(client)
                 if answer.status != 200:
                     self.errors.append(f"request {number}: {answer}")
-                with self._lock:
+                with self.lock:
                     self.answers += 1
                 if client.is_over or not keeps:
                     client.sock.close()

@@ -14,11 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 from time import time
+from typing import TYPE_CHECKING
 
 import click
 
 from nlb.admin.server import AdminServer
-from nlb.admin.web import WebServer, asker
 from nlb.control import config_file
 from nlb.control.activation import ADMIN_SOCKET, ADMIN_WEB, Activation
 from nlb.control.blocking import Blocking
@@ -50,6 +50,9 @@ from nlb.net.loop import Loop
 from nlb.net.sockets import bound_to, listen
 from nlb.observe.log import Events
 from nlb.observe.outlet import open_outlet
+
+if TYPE_CHECKING:
+    from nlb.admin.web import WebServer
 
 # Seconds between attempts to write what a reader of the log was too slow for, and that it has at the end.
 FLUSH_EVERY = 1.0
@@ -124,7 +127,7 @@ class Server:
         reporter = Reporter(controller, supervisor, running, overrides, naming, blocking.counts)
         desk = Desk(controller, operator, reporter, self._reloader, overrides, key, blocking)
         self._admin.controller = desk
-        self._web = WebServer(web_socket, asker(desk)) if web_socket else None
+        self._web = web_server(web_socket, desk) if web_socket else None
         self._web_address = bound_to(web_socket) if web_socket else None
         self._watchdog = Watchdog(loop, supervisor, self._notifier)
         self._renewal = Renewal(loop, listening, supervisor.certify, events)
@@ -230,6 +233,13 @@ class Server:
         self._naming.stop()
         self._loop.close()
         self._events.log.close(patience=LAST_LINES)
+
+
+def web_server(sock: socket.socket, desk: Desk) -> WebServer:
+    """Its libraries take a fifth of the whole start, and 10 MB: who wants no page does not pay for it."""
+    from nlb.admin.web import WebServer, asker
+
+    return WebServer(sock, asker(desk))
 
 
 def open_logs(events: Events, log: Log) -> None:

@@ -45,7 +45,7 @@ def test_status_tells_of_the_config_and_of_a_refused_reload(nlb: Daemon, target:
     digest = nlb.ask("status")["config"]["hash"]
     assert f"config {nlb.config}, hash {digest}, generation 1, loaded " in nlb.ctl("status").stdout
     nlb.write(config(target, "tries = 5\n"))
-    assert nlb.ctl("reload").returncode == 0
+    nlb.ask("reload")
     assert ", generation 2, loaded " in nlb.ctl("status").stdout
     nlb.write(config(target, "trise = 5\n"))
     assert nlb.ctl("reload").returncode == 1
@@ -54,7 +54,7 @@ def test_status_tells_of_the_config_and_of_a_refused_reload(nlb: Daemon, target:
     assert "\nthe last reload was refused, nothing was changed:\n" in status
     assert "target_group.web.trise: unknown key" in status
     nlb.write(config(target))
-    assert nlb.ctl("reload").returncode == 0
+    nlb.ask("reload")
     assert "refused" not in nlb.ctl("status", "--events", "0").stdout
 
 

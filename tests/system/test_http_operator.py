@@ -39,7 +39,7 @@ class Site:
             + group({"a1": self.api}, name="api")
             + group({"gone": gone}, UNASKED, "away")
         )
-        self.nlb: Daemon = stack.enter_context(daemon(folder, text))
+        self.nlb: Daemon = stack.enter_context(daemon(folder, text, web=True))
         self.port = self.nlb.port
 
     def traffic(self) -> None:

@@ -70,7 +70,7 @@ def test_tunnels_survive_reloads_and_end_with_a_drain(
     for turn in range(3):
         rules = rule("closed", 'path = "/chat"\nfixed_response = { status = 503 }') if turn % 2 else ""
         nlb.write(edge(more=f"idle_timeout = {60 + turn}\n{rules}") + groups)
-        assert nlb.ctl("reload").returncode == 0
+        nlb.ask("reload")
         for number, connection in enumerate(tunnels):
             talks(connection, f"word {number} of turn {turn}")
     nlb.write(edge(group="other") + group({"u1": targets["t1"]}, name="other"))
@@ -78,7 +78,7 @@ def test_tunnels_survive_reloads_and_end_with_a_drain(
     for connection in tunnels:
         talks(connection, "still here")
     nlb.write(edge() + groups)
-    assert nlb.ctl("reload").returncode == 0
+    nlb.ask("reload")
     assert sum(target["sessions"] for target in nlb.targets().values()) <= 20
     again = tunnel(stack, nlb)
     home = again.recv(PATIENCE)

@@ -7,7 +7,6 @@ import os
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from tests.daemon import PATIENCE, Daemon
+from tests.daemon import PATIENCE, Daemon, answer
 from tests.targets import Target, say
 from tests.waiting import until
 
@@ -36,14 +35,6 @@ def config(target: Target, log: str) -> str:
         f'[log]\n{log}\n[[listener]]\nname = "in"\nbind = "127.0.0.1:0"\naccess_log = true\n'
         f'[[target_group]]\nname = "out"\ntargets = ["t1=127.0.0.1:{target.port}"]\n'
     )
-
-
-def answer(port: int) -> bytes:
-    got = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
-        while data := sock.recv(65536):
-            got += data
-    return got
 
 
 def calls(port: int, count: int) -> None:
@@ -200,11 +191,13 @@ def test_a_reader_of_stderr_that_is_stuck_stops_nothing(start: Start, stack: Exi
     for _ in range(3):
         calls(nlb.port, MANY)
     assert nlb.ctl("drain", "t1").returncode == 0, "control is not stuck either"
-    got = b""
+    got, stopped = b"", False
     while select.select([reader], [], [], PATIENCE)[0] and (data := os.read(reader, 65536)):
         got += data
-        if got.count(b" info session ") == 3 * MANY:  # what waited is written once somebody reads
+        # What waited is written once somebody reads.
+        if not stopped and got.count(b" info session ") == 3 * MANY:
             nlb.process.terminate()
+            stopped = True
     assert nlb.process.wait(PATIENCE) == 0
     assert {line.split(b" ")[1] for line in got.splitlines()} == {b"info"}, "lines of several processes do not mix"
 
@@ -223,7 +216,7 @@ def test_a_full_disk_stops_nothing_and_is_told(start: Start) -> None:
 
 
 def test_lines_that_are_lost_are_counted(start: Start) -> None:
-    nlb = start("")
+    nlb = start("", web=True)
     with urlopen(nlb.web + "metrics", timeout=PATIENCE) as page:
         shown = page.read().decode()
     assert 'nlb_log_lines_dropped_total{process="control"} 0.0' in shown

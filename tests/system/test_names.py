@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import PATIENCE, Daemon, daemon
+from tests.daemon import PATIENCE, Daemon, answer, call, daemon
 from tests.dnsserver import Nameserver
 from tests.targets import Target, echo, say
+from tests.traffic import speak
 from tests.waiting import until
 
 ONE, TWO, THREE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
@@ -45,21 +45,9 @@ class Servers:
             self.port = stack.enter_context(Target(serve, host, self.port)).port
 
 
-def call(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-
-
-def answer(port: int) -> str:
-    got = b""
-    with call(port) as sock:
-        while data := sock.recv(100):
-            got += data
-    return got.decode()
-
-
-def speak(sock: socket.socket, word: bytes) -> None:
-    sock.sendall(word)
-    assert sock.recv(len(word)) == word
+def met(nlb: Daemon) -> str:
+    """The address of the server that a client meets."""
+    return answer(nlb.port).decode()
 
 
 def name(nlb: Daemon, called: str = "app") -> Any:
@@ -84,10 +72,10 @@ def test_each_address_is_a_target(tmp_path: Path, stack: ExitStack, dns: Nameser
     dns.has("app.test", ("A", 0, ONE, TWO))
     nlb = stack.enter_context(daemon(tmp_path, group(f'"app=app.test:{port}"'), top=asking(dns)))
     has_targets(nlb, f"app@{ONE}", f"app@{TWO}")
-    assert {answer(nlb.port) for _ in range(4)} == {ONE, TWO}
+    assert {met(nlb) for _ in range(4)} == {ONE, TWO}
     dns.has("app.test", ("A", 0, ONE, TWO, THREE))
     has_targets(nlb, f"app@{ONE}", f"app@{TWO}", f"app@{THREE}")
-    assert {answer(nlb.port) for _ in range(6)} == {ONE, TWO, THREE}
+    assert {met(nlb) for _ in range(6)} == {ONE, TWO, THREE}
     assert f"app.test: {THREE} added" in nlb.output()
     config = nlb.ask("config")["config"]
     assert [target["address"] for target in config["target_group"][0]["targets"]] == [f"app.test:{port}"]
@@ -124,12 +112,12 @@ def test_a_failure_of_dns_keeps_the_last_good_answer(tmp_path: Path, stack: Exit
     dns.fails("app.test", "A")
     dns.fails("app.test", "AAAA")
     until(lambda: nlb.targets()[f"app@{ONE}"]["resolve"]["state"] == "stale", PATIENCE)
-    assert answer(nlb.port) == ONE
+    assert met(nlb) == ONE
     shown = nlb.ctl("targets").stdout
     reason = f"{dns.address} answered SERVFAIL"
     assert f"STALE: web/app (app.test:{port}) keeps the addresses of its last answer: {reason}" in shown
     assert (name(nlb)["state"], name(nlb)["addresses"]) == ("stale", [ONE])
-    assert nlb.ctl("reload").returncode == 0
+    nlb.ask("reload")
     assert nlb.targets()[f"app@{ONE}"]["resolve"]["state"] == "stale"
     dns.forget("app.test")
     dns.has("app.test", ("A", 0, ONE, TWO))
@@ -151,7 +139,7 @@ def test_a_name_that_is_not_there_at_the_start_may_come_later(
     until(lambda: nlb.listener()["outcomes"] == {"pick/no_target": 1}, PATIENCE)
     dns.has("app.test", ("A", 0, ONE))
     has_targets(nlb, f"app@{ONE}")
-    assert answer(nlb.port) == ONE
+    assert met(nlb) == ONE
     assert nlb.ask("status")["ready"]
 
 
@@ -164,7 +152,7 @@ def test_a_nameserver_that_says_nothing_does_not_hold_up_the_start(
     targets = f'"app=app.test:{port}", "one={ONE}:{port}"'
     nlb = stack.enter_context(daemon(tmp_path, group(targets), top=asking(dns, "30s")))
     has_targets(nlb, "one")
-    assert answer(nlb.port) == ONE
+    assert met(nlb) == ONE
     assert (name(nlb)["state"], name(nlb)["reason"]) == ("none", "not looked up yet")
 
 
@@ -180,7 +168,7 @@ def test_srv_records_say_ports_and_weights(tmp_path: Path, stack: ExitStack, dns
         f"app@{ONE}:{first}": 3,
         f"app@{TWO}:{second}": 1,
     }
-    answers = [answer(nlb.port) for _ in range(8)]
+    answers = [met(nlb) for _ in range(8)]
     assert (answers.count(ONE), answers.count(TWO)) == (6, 2)
     dns.has("_app._tcp.test", ("SRV", 0, f"0 1 {first} a.test.", f"0 1 {second} b.test."))
     until(lambda: nlb.targets()[f"app@{ONE}:{first}"]["weight"] == 1, PATIENCE)

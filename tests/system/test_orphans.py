@@ -15,7 +15,7 @@ import pytest
 from tests.daemon import PATIENCE, Daemon
 from tests.endings import all_end
 from tests.targets import Target, echo
-from tests.traffic import Traffic, say
+from tests.traffic import Traffic, speak
 from tests.waiting import until
 
 Start = Callable[..., "Nlb"]
@@ -132,11 +132,11 @@ def test_a_stop_ends_the_orphans_as_well(start: Start, target: Target) -> None:
     first = start(text)
     first.has_health(t1="healthy")
     with caller(port)() as client:
-        say(client, b"before")
+        speak(client, b"before")
         first.kill()
         second = start(text)
         second.says("is relieved", 2)
-        say(client, b"between")
+        speak(client, b"between")
         assert second.stop() == 0
         end(first.crew)
         with pytest.raises(ConnectionResetError):
@@ -149,7 +149,7 @@ def test_a_block_reaches_the_sessions_of_orphans(start: Start, target: Target) -
     first = start(text)
     first.has_health(t1="healthy")
     with caller(port)() as client:
-        say(client, b"before")
+        speak(client, b"before")
         first.kill()
         second = start(text)
         second.says("is relieved", 2)
@@ -164,7 +164,7 @@ def test_one_that_does_not_end_is_killed_at_the_stop(start: Start, target: Targe
     text = config(target, f"127.0.0.1:{port}")
     first = start(text)
     with caller(port)() as client:
-        say(client, b"before")
+        speak(client, b"before")
         first.kill()
         second = start(text)
         second.says("is relieved", 2)
@@ -202,7 +202,7 @@ def test_an_address_that_the_new_config_has_not_is_given_up(start: Start, target
     second = start(config(target, f"127.0.0.1:{ports[0]}"))
     end(first.crew)
     with caller(ports[0])() as client:
-        say(client, b"hello")
+        speak(client, b"hello")
     with pytest.raises(ConnectionRefusedError):
         caller(ports[1])()
     assert second.stop() == 0
@@ -230,5 +230,5 @@ def test_a_worker_that_is_killed_with_its_control_holds_nobody_up(start: Start, 
     second = start(text)
     second.says("is relieved")
     with caller(port)() as client:
-        say(client, b"hello")
+        speak(client, b"hello")
     end(first.crew)

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from tests.daemon import PATIENCE, Daemon, answer, call, daemon
+from tests.daemon import PATIENCE, Daemon, answer, call, daemon, refused
 from tests.endings import all_end
 from tests.targets import Target, echo, endless, say
 from tests.waiting import until
@@ -241,14 +241,6 @@ def test_a_stop_lets_sessions_finish(tmp_path: Path, stack: ExitStack) -> None:
     assert not os.path.exists(nlb.socket)
 
 
-def refused(port: int) -> bool:
-    try:
-        call(port).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def test_a_stop_resets_what_does_not_finish_in_time(tmp_path: Path, stack: ExitStack) -> None:
     target = stack.enter_context(Target(echo))
     nlb = stack.enter_context(daemon(tmp_path, config([target]), top="shutdown_timeout = 0.2"))
@@ -344,7 +336,7 @@ def test_sessions_are_listed(tmp_path: Path, stack: ExitStack) -> None:
 
 def test_metrics_tell_what_happened(tmp_path: Path, stack: ExitStack) -> None:
     target = stack.enter_context(Target(say(b"hello")))
-    nlb = stack.enter_context(daemon(tmp_path, config([target])))
+    nlb = stack.enter_context(daemon(tmp_path, config([target]), web=True))
     nlb.has_health(t1="healthy")
     for _ in range(3):
         assert answer(nlb.port) == b"hello"
@@ -397,7 +389,7 @@ def test_a_killed_control_leaves_no_worker_that_was_told_to_end_with_it(tmp_path
 
 def test_traffic_goes_on_while_the_status_page_is_scraped(tmp_path: Path, stack: ExitStack) -> None:
     target = stack.enter_context(Target(say(b"hello")))
-    nlb = stack.enter_context(daemon(tmp_path, config([target])))
+    nlb = stack.enter_context(daemon(tmp_path, config([target]), web=True))
     nlb.has_health(t1="healthy")
     stop = threading.Event()
     pages: Counter[int] = Counter()

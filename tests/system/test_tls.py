@@ -150,7 +150,7 @@ class Site:
             + encrypted("stranger", f'ca = "{self.others.ca}", server_name = "inner.test"')
             + encrypted("careless", "verify = false")
         )
-        self.nlb = stack.enter_context(daemon(folder, text, workers=2))
+        self.nlb = stack.enter_context(daemon(folder, text, workers=2, web=True))
         self.ports = self.nlb.ports
 
     def outcomes(self, listener: str) -> dict[str, int]:
@@ -410,7 +410,7 @@ def test_a_bad_pair_keeps_the_old_one_and_a_reload_is_refused(renewing: Renewing
 def test_a_reload_takes_a_renewed_pair_at_once(renewing: Renewing) -> None:
     before = renewing.fingerprint()
     renewing.pairs.write("a", "a.test", days=200)
-    assert renewing.nlb.ctl("reload").returncode == 0
+    renewing.nlb.ask("reload")
     assert renewing.fingerprint() != before
     assert renewing.shown() == renewing.fingerprint()
 
@@ -418,13 +418,13 @@ def test_a_reload_takes_a_renewed_pair_at_once(renewing: Renewing) -> None:
 def test_a_reload_takes_tls_off_a_listener_and_puts_it_on_again(renewing: Renewing) -> None:
     encrypted = renewing.text()
     renewing.nlb.write(edge(name="edge") + group([renewing.web]))
-    assert renewing.nlb.ctl("reload").returncode == 0
+    renewing.nlb.ask("reload")
     with call(renewing.nlb.port) as sock:
         sock.sendall(REQUEST)
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert renewing.nlb.ask("certs")["certificates"] == []
     renewing.nlb.write(encrypted)
-    assert renewing.nlb.ctl("reload").returncode == 0
+    renewing.nlb.ask("reload")
     renewing.port = renewing.nlb.port
     assert renewing.shown() == renewing.fingerprint()
 
@@ -433,7 +433,7 @@ def test_sessions_are_resumed_after_a_reload_and_by_a_new_worker(renewing: Renew
     visitor = Visitor(renewing.pairs)
     session = visitor.meet(renewing.port).session
     renewing.nlb.write(renewing.text("via = false"))
-    assert renewing.nlb.ctl("reload").returncode == 0
+    renewing.nlb.ask("reload")
     met = visitor.meet(renewing.port, session=session)
     assert met.resumed
     before = {worker["pid"] for worker in renewing.nlb.workers()}

@@ -11,22 +11,13 @@ from time import monotonic
 import pytest
 
 from nlb.observe import counters
+from tests.ipv6 import needs_ipv6
 from tests.waiting import until
 from tests.wire.rig import Hear, Rig, Talk, carry, fate, receive, reset, stuff
 
 MIB = 1 << 20
 
 
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this box has no IPv6 loopback")
 PATHS = [
     pytest.param("v4", "v4", id="v4 to v4"),
     pytest.param("v6", "v6", id="v6 to v6", marks=needs_ipv6),

@@ -46,13 +46,6 @@ class Side:
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
 def sides(loop: Loop) -> Iterator[tuple[Side, Side]]:
     sides = tuple(Side(loop, sock) for sock in pair())
     yield sides  # type: ignore[misc]

@@ -46,13 +46,6 @@ class Closable:
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
 def owner() -> Owner:
     return Owner()
 

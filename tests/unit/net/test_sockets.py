@@ -17,21 +17,12 @@ from nlb.errors import StartError
 from nlb.model.address import Address, parse_address
 from nlb.net import sockets
 from nlb.net.sockets import connect_cause, dial, error_of, family, listen, reset_on_close, sockaddr
+from tests.ipv6 import needs_ipv6
 from tests.waiting import until
 
 HERE = {"v4": "127.0.0.1:0", "v6": "[::1]:0", "unix": "unix:"}
 
 
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this box has no IPv6 loopback")
 KINDS = ["v4", pytest.param("v6", marks=needs_ipv6), "unix"]
 
 

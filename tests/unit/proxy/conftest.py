@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from nlb.proxy.pipe import KernelPipes
 from tests.unit.proxy.http_stage import HttpPlay
 from tests.unit.proxy.stage import Dial, Play
 
@@ -39,3 +41,17 @@ def http() -> Iterator[Callable[..., HttpPlay]]:
     yield make
     for made in plays:
         made.must_be_over()
+
+
+@pytest.fixture
+def pipes() -> Iterator[KernelPipes]:
+    """A few of the kernel's pipes. Those that are given back are empty: somebody else gets them next."""
+    store = 4
+    pipes = KernelPipes(most=store)
+    yield pipes
+    for ends in [pipes.take() for _ in range(store)]:
+        assert ends is not None
+        with pytest.raises(BlockingIOError):
+            os.read(ends[0], 1)
+        os.close(ends[0])
+        os.close(ends[1])

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Iterator
-from random import Random
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +11,7 @@ from nlb.net.loop import READ
 from nlb.proxy.body import Body
 from nlb.proxy.pipe import BULKY, COPY, KernelPipes
 from tests.fakes import END, NOTHING, End
+from tests.unit.proxy.bulk import Bulk
 from tests.unit.proxy.http_stage import LAST, chunk
 from tests.unit.proxy.stage import NoPipes
 
@@ -195,37 +191,13 @@ def test_the_last_chunk_may_have_to_wait_too() -> None:
 # --- splicing: only real sockets can be spliced
 
 
-class Bulk:
-    """A body of a known length between two real connections, and their peers' ends."""
+class Across(Bulk):
+    """A body of a known length between the two."""
 
     def __init__(self, pipes: KernelPipes, length: int) -> None:
-        self.talker, self.source = socket.socketpair()
-        self.sink, self.hearer = socket.socketpair()
-        self.sockets = (self.talker, self.source, self.sink, self.hearer)
-        for sock in self.sockets:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * COPY)
+        super().__init__()
         self.ends = Ends()
         self.body = Body(self.ends, self.source, self.sink, length, False, pipes)
-        self.random = Random(length)
-        self.said = bytearray()
-        self.heard = bytearray()
-
-    def say(self, size: int) -> None:
-        data = self.random.randbytes(size)
-        try:
-            sent = self.talker.send(data)
-        except BlockingIOError:
-            return
-        self.said += data[:sent]
-
-    def hear(self, most: int = 1 << 30) -> None:
-        try:
-            while most > 0 and (data := self.hearer.recv(min(most, 1 << 20))):
-                self.heard += data
-                most -= len(data)
-        except BlockingIOError:
-            pass
 
     def turn(self) -> None:
         if self.body.held:
@@ -234,10 +206,7 @@ class Bulk:
             self.body.pump(READ)
 
     def become_bulky(self) -> None:
-        for _ in range(BULKY):
-            self.say(COPY)
-            self.turn()
-            self.hear()
+        self.make_bulky()
         assert self.is_spliced
 
     @property
@@ -247,25 +216,11 @@ class Bulk:
     def close(self) -> None:
         if hasattr(self.body, "ends"):
             self.body.release()
-        for sock in self.sockets:
-            sock.close()
-
-
-@pytest.fixture
-def pipes() -> Iterator[KernelPipes]:
-    store = 4
-    pipes = KernelPipes(most=store)
-    yield pipes
-    for ends in [pipes.take() for _ in range(store)]:
-        assert ends is not None
-        with pytest.raises(BlockingIOError):
-            os.read(ends[0], 1)  # a pipe that is given to somebody else is empty
-        os.close(ends[0])
-        os.close(ends[1])
+        super().close()
 
 
 def test_a_large_body_is_spliced_to_its_end_and_not_beyond(pipes: KernelPipes) -> None:
-    bulk = Bulk(pipes, 40 * COPY + 123)
+    bulk = Across(pipes, 40 * COPY + 123)
     bulk.become_bulky()
     while len(bulk.said) < 41 * COPY:
         bulk.say(30_000)
@@ -281,7 +236,7 @@ def test_a_large_body_is_spliced_to_its_end_and_not_beyond(pipes: KernelPipes) -
 
 
 def test_a_body_that_is_nearly_over_is_not_worth_a_kernel_pipe(pipes: KernelPipes) -> None:
-    bulk = Bulk(pipes, (BULKY + 4) * COPY)
+    bulk = Across(pipes, (BULKY + 4) * COPY)
     for _ in range(BULKY + 4):
         bulk.say(COPY)
         bulk.turn()
@@ -292,7 +247,7 @@ def test_a_body_that_is_nearly_over_is_not_worth_a_kernel_pipe(pipes: KernelPipe
 
 
 def test_a_slow_sink_holds_no_more_than_the_kernel_does(pipes: KernelPipes) -> None:
-    bulk = Bulk(pipes, 60 * COPY)
+    bulk = Across(pipes, 60 * COPY)
     bulk.become_bulky()
     while not bulk.body.done:
         bulk.say(100_000)
@@ -305,7 +260,7 @@ def test_a_slow_sink_holds_no_more_than_the_kernel_does(pipes: KernelPipes) -> N
 
 @pytest.mark.parametrize("way", ["released", "abandoned"])
 def test_a_kernel_pipe_with_bytes_in_it_is_never_given_to_another(pipes: KernelPipes, way: str) -> None:
-    bulk = Bulk(pipes, 60 * COPY)
+    bulk = Across(pipes, 60 * COPY)
     bulk.become_bulky()
     for _ in range(200):
         bulk.say(COPY)
@@ -319,7 +274,7 @@ def test_a_kernel_pipe_with_bytes_in_it_is_never_given_to_another(pipes: KernelP
 
 
 def test_a_sink_that_breaks_while_splicing(pipes: KernelPipes) -> None:
-    bulk = Bulk(pipes, 60 * COPY)
+    bulk = Across(pipes, 60 * COPY)
     bulk.become_bulky()
     bulk.hearer.close()
     bulk.say(COPY)
@@ -330,7 +285,7 @@ def test_a_sink_that_breaks_while_splicing(pipes: KernelPipes) -> None:
 
 
 def test_a_source_that_ends_while_splicing(pipes: KernelPipes) -> None:
-    bulk = Bulk(pipes, 60 * COPY)
+    bulk = Across(pipes, 60 * COPY)
     bulk.become_bulky()
     bulk.talker.close()
     bulk.turn()
@@ -339,7 +294,7 @@ def test_a_source_that_ends_while_splicing(pipes: KernelPipes) -> None:
 
 
 def test_a_source_with_nothing_to_say_while_splicing(pipes: KernelPipes) -> None:
-    bulk = Bulk(pipes, 60 * COPY)
+    bulk = Across(pipes, 60 * COPY)
     bulk.become_bulky()
     told = [*bulk.ends.told]
     bulk.turn()
@@ -348,7 +303,7 @@ def test_a_source_with_nothing_to_say_while_splicing(pipes: KernelPipes) -> None
 
 
 def test_a_source_that_breaks_while_splicing(pipes: KernelPipes) -> None:
-    bulk = Bulk(pipes, 60 * COPY)
+    bulk = Across(pipes, 60 * COPY)
     bulk.become_bulky()
     bulk.source.send(b"never read")
     bulk.talker.close()  # with bytes unread, so the other end is reset

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nlb.net.loop import READ
 from nlb.proxy.pipe import BULKY, COPY, SMALL, KernelPipes, Pipe
 from tests.fakes import END, NOTHING, End
+from tests.unit.proxy.bulk import Bulk
 
 
 class Ends:
@@ -201,36 +202,13 @@ def test_without_a_descriptor_for_a_kernel_pipe_bytes_go_on_being_copied() -> No
 # --- splicing: only real sockets can be spliced
 
 
-class Bulk:
-    """A pipe between two real connections, small in room, and its peers' ends."""
+class Through(Bulk):
+    """A pipe between the two."""
 
     def __init__(self, pipes: KernelPipes) -> None:
-        self.talker, source = socket.socketpair()
-        sink, self.hearer = socket.socketpair()
-        self.sockets = (self.talker, source, sink, self.hearer)
-        for sock in self.sockets:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * COPY)
+        super().__init__()
         self.ends = Ends()
-        self.pipe = Pipe(self.ends, source, sink, pipes)  # type: ignore[arg-type]
-        self.said = bytearray()
-        self.heard = bytearray()
-
-    def say(self, size: int) -> None:
-        """So many random bytes, as far as there is room."""
-        data = os.urandom(size)
-        try:
-            sent = self.talker.send(data)
-        except BlockingIOError:
-            return
-        self.said += data[:sent]
-
-    def hear(self) -> None:
-        try:
-            while data := self.hearer.recv(1 << 20):
-                self.heard += data
-        except BlockingIOError:
-            pass
+        self.pipe = Pipe(self.ends, self.source, self.sink, pipes)  # type: ignore[arg-type]
 
     def turn(self) -> None:
         """What a loop would do: flush what is held, else read."""
@@ -240,38 +218,23 @@ class Bulk:
             self.pipe.pump(READ)
 
     def become_bulky(self) -> None:
-        for _ in range(BULKY):
-            self.say(COPY)
-            self.turn()
-            self.hear()
+        self.make_bulky()
         assert self.pipe.pump == self.pipe.splice
 
     def close(self) -> None:
         if hasattr(self.pipe, "ends"):
             self.pipe.release()
-        for sock in self.sockets:
-            sock.close()
+        super().close()
 
 
 @pytest.fixture
-def pipes() -> Iterator[KernelPipes]:
-    store = 4
-    pipes = KernelPipes(most=store)
-    yield pipes
-    for ends in [pipes.take() for _ in range(store)]:
-        assert ends is not None
-        os.close(ends[0])
-        os.close(ends[1])
-
-
-@pytest.fixture
-def bulk(pipes: KernelPipes) -> Iterator[Bulk]:
-    bulk = Bulk(pipes)
+def bulk(pipes: KernelPipes) -> Iterator[Through]:
+    bulk = Through(pipes)
     yield bulk
     bulk.close()
 
 
-def test_full_reads_in_a_row_turn_to_splice(bulk: Bulk) -> None:
+def test_full_reads_in_a_row_turn_to_splice(bulk: Through) -> None:
     for number in range(BULKY):
         assert bulk.pipe.pump == bulk.pipe.copy, number
         bulk.say(COPY)
@@ -281,7 +244,7 @@ def test_full_reads_in_a_row_turn_to_splice(bulk: Bulk) -> None:
     assert bulk.ends.told == ["rewire"]
 
 
-def test_a_short_read_between_full_ones_keeps_to_copying(bulk: Bulk) -> None:
+def test_a_short_read_between_full_ones_keeps_to_copying(bulk: Through) -> None:
     for number in range(3 * BULKY):
         bulk.say(10 if number % BULKY == BULKY - 1 else COPY)
         bulk.turn()
@@ -290,7 +253,7 @@ def test_a_short_read_between_full_ones_keeps_to_copying(bulk: Bulk) -> None:
     assert bulk.heard == bulk.said
 
 
-def test_small_moves_in_a_row_turn_back_to_copying_and_again(bulk: Bulk) -> None:
+def test_small_moves_in_a_row_turn_back_to_copying_and_again(bulk: Through) -> None:
     for _ in range(3):
         bulk.become_bulky()
         for number in range(SMALL):
@@ -303,7 +266,7 @@ def test_small_moves_in_a_row_turn_back_to_copying_and_again(bulk: Bulk) -> None
     assert bulk.pipe.moved == len(bulk.said)
 
 
-def test_a_full_sink_holds_the_rest_in_the_kernel_and_reads_no_more(bulk: Bulk) -> None:
+def test_a_full_sink_holds_the_rest_in_the_kernel_and_reads_no_more(bulk: Through) -> None:
     bulk.become_bulky()
     while not bulk.pipe.held:
         bulk.say(COPY)
@@ -319,7 +282,7 @@ def test_a_full_sink_holds_the_rest_in_the_kernel_and_reads_no_more(bulk: Bulk) 
     assert bulk.pipe.moved == len(bulk.said)
 
 
-def test_the_end_passes_in_splice_mode_too(bulk: Bulk) -> None:
+def test_the_end_passes_in_splice_mode_too(bulk: Through) -> None:
     bulk.become_bulky()
     bulk.say(10)
     bulk.talker.shutdown(socket.SHUT_WR)
@@ -331,14 +294,14 @@ def test_the_end_passes_in_splice_mode_too(bulk: Bulk) -> None:
     assert bulk.heard == bulk.said
 
 
-def test_a_wake_up_for_nothing_in_splice_mode_changes_nothing(bulk: Bulk) -> None:
+def test_a_wake_up_for_nothing_in_splice_mode_changes_nothing(bulk: Through) -> None:
     bulk.become_bulky()
     told = list(bulk.ends.told)
     bulk.pipe.pump(READ)
     assert (bulk.pipe.held, bulk.pipe.done, bulk.ends.told) == (0, False, told)
 
 
-def test_a_sink_that_breaks_in_splice_mode_is_told(bulk: Bulk) -> None:
+def test_a_sink_that_breaks_in_splice_mode_is_told(bulk: Through) -> None:
     bulk.become_bulky()
     bulk.hearer.close()
     bulk.say(10)
@@ -347,14 +310,14 @@ def test_a_sink_that_breaks_in_splice_mode_is_told(bulk: Bulk) -> None:
 
 
 def test_a_kernel_pipe_with_strange_bytes_in_it_is_never_given_to_another_session(
-    bulk: Bulk, pipes: KernelPipes
+    bulk: Through, pipes: KernelPipes
 ) -> None:
     bulk.become_bulky()
     while not bulk.pipe.held:
         bulk.say(COPY)
         bulk.turn()
     bulk.pipe.release()
-    other = Bulk(pipes)
+    other = Through(pipes)
     try:
         other.become_bulky()
         other.say(1000)
@@ -365,7 +328,7 @@ def test_a_kernel_pipe_with_strange_bytes_in_it_is_never_given_to_another_sessio
         other.close()
 
 
-def test_released_kernel_pipes_are_used_again(bulk: Bulk, pipes: KernelPipes) -> None:
+def test_released_kernel_pipes_are_used_again(bulk: Through, pipes: KernelPipes) -> None:
     bulk.become_bulky()
     bulk.pipe.release()
     ends = pipes.take()
@@ -388,7 +351,7 @@ def test_kernel_pipes_beyond_the_store_are_closed(empty: bool) -> None:
             os.fstat(end)
 
 
-def test_a_released_pipe_lets_go_of_its_session(bulk: Bulk) -> None:
+def test_a_released_pipe_lets_go_of_its_session(bulk: Through) -> None:
     """Else every ended session waits for the garbage collector."""
     bulk.pipe.release()
     assert not hasattr(bulk.pipe, "ends")
