@@ -14,6 +14,7 @@ RESPONSE_LIMIT = 32 * 1024
 FIELDS_LIMIT = 256
 METHOD_LIMIT = 32
 HOST_LIMIT = 255  # a name in DNS has 253 and perhaps a dot
+KNOWN_LIMIT = 1024  # a connection keeps its last head in mind, if no longer: the same bytes are not read twice
 
 # May be sent again when nobody knows whether they were done (RFC 9110 9.2.2).
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))

@@ -39,7 +39,7 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class Listening(socket.socket):
+class ListeningSocket(socket.socket):
     """Made of the descriptor of a socket that listens. `accept` as ever, 3.8 us instead of 5.1: the standard one reads
     family, type and time-outs anew for each connection."""
 

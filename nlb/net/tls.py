@@ -166,6 +166,9 @@ class TlsSocket:
     def getsockname(self) -> Any:
         return self.sock.getsockname()
 
+    def getpeername(self) -> Any:
+        return self.sock.getpeername()
+
     # --- facts, once the handshake is done
 
     @property

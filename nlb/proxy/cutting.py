@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nlb.net.sockets import reset_on_close
-from nlb.net.tls import TlsSocket
+from nlb.net.tls import Connection
 from nlb.proxy.guard import accepted
-from nlb.proxy.preface import Preface
 from nlb.shield.blocked import Blocked, Entry
 from nlb.shield.sources import NOBODY, Source
 
@@ -49,16 +47,12 @@ class Cutting:
 
 def _is_meant(session: Session, due: Blocked, now: float) -> bool:
     """By its client; or by the proxy that it came through, where that told of the client."""
-    version, number = accepted(session.address if isinstance(session, Preface) else session.client_address)
-    if due.has(version, number, now):
+    if due.has(*accepted(session.client_address), now):
         return True
-    if session.listener.proxies is None:
-        return False
-    sock = session.client.sock if isinstance(session.client, TlsSocket) else session.client
-    return due.has(*_peer(sock), now)
+    return session.listener.proxies is not None and due.has(*_peer(session.client), now)
 
 
-def _peer(sock: socket.socket) -> Source:
+def _peer(sock: Connection) -> Source:
     try:
         return accepted(sock.getpeername())
     except OSError:

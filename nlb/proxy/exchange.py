@@ -23,7 +23,7 @@ from nlb.balance.target import Target
 from nlb.http1.desync import CLASS_OF, PASS, REFUSE, verdict
 from nlb.http1.fields import options
 from nlb.http1.framing import CHUNKED, UNTIL_CLOSE
-from nlb.http1.head import IDEMPOTENT, BadHead, Request, Response, parse_response
+from nlb.http1.head import IDEMPOTENT, KNOWN_LIMIT, BadHead, Request, Response, parse_response
 from nlb.http1.routes import FORWARD, Rule
 from nlb.http1.write import request_head, response_head
 from nlb.net.loop import READ
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 # What the client is answered when an exchange fails before its response began: by cause, else by phase.
 _STATUS_OF_CAUSE = {"timeout": 504, "slow_body": 408, "bad_chunk": 400, "no_port": 503, "descriptors": 503}
 _STATUS_OF_PHASE = {"request": 502, "pick": 503, "connect": 502, "response": 502}
-
-# The longest response head that a connection to a target keeps in mind, in case that the next one is the same.
-KNOWN = 1024
 
 DONE = "data/done"
 
@@ -149,13 +146,11 @@ class Exchange(Seeker):
             self.route = rule.number
             self.status = rule.status
             return self._answer(*site.answer(rule, request, session.port, self.is_last))
-        self.group = group = rule.group(random)
-        self.route = rule.numbers[group]
+        self.group = rule.group(random)
+        self.route = rule.numbers[self.group]
         self.is_routed = True
         self.phase = "pick"
-        if group.balance.waiting:
-            return self.begin()
-        return self.choose("no_target")  # whoever called us stands behind it
+        return self.begin()
 
     def _is_too_long(self, length: int) -> bool:
         """A body, for the listener. One that is so for a shield alone, which is a monitor then, is counted."""
@@ -351,7 +346,7 @@ class Exchange(Seeker):
                 return
             self.partial = b""
             if response.status >= 200:
-                if response.length >= 0 and response.size <= KNOWN and self.request.method != b"HEAD":
+                if response.length >= 0 and response.size <= KNOWN_LIMIT and self.request.method != b"HEAD":
                     upstream.said, upstream.response = data[: response.size], response
                 return self._respond(response, data)
             if response.status == 101:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from nlb.balance.target import Target
 from nlb.http1.desync import CLASS_OF
 from nlb.http1.facts import no_request
-from nlb.http1.head import BadHead, Request, parse_request
+from nlb.http1.head import KNOWN_LIMIT, BadHead, Request, parse_request
 from nlb.net.loop import BROKEN, READ, WRITE, Watch
 from nlb.net.sockets import WOULD_BLOCK, reset_on_close, spelled
 from nlb.net.tls import Connection, parted
 from nlb.observe import counters
 from nlb.observe.counters import DESYNC_WORD
-from nlb.proxy.exchange import KNOWN, Exchange
+from nlb.proxy.exchange import Exchange
 from nlb.proxy.guard import blamed
 from nlb.proxy.pipe import COPY, FAREWELL
 
@@ -106,7 +106,7 @@ class HttpSession:
         self.word = ""  # how the session is to end, where that is not how the last exchange did
         # The last request, word for word, if it was short: the same bytes have the same reading.
         self.asked: bytes | None = None
-        self.request: Request
+        self.request: Request | None = None
         self.buffer = b""  # what the client sent and nobody has read yet
         self.scanned = 0  # bytes of the buffer in which no end of a head was found; 0 where none has begun
         self.is_deaf = False  # the client is not to be read now
@@ -163,29 +163,23 @@ class HttpSession:
             self._live_by(self.listener.site)
         for _ in range(IN_A_ROW):
             data = self.buffer
-            if data == self.asked:
-                request = self.request
-                self.scanned = 0
-                self.buffer = b""
+            try:
+                request = self.request if data == self.asked else parse_request(data, self.scanned)
+            except BadHead as bad:
+                self.is_serving = False
+                return self._refuse(bad.status, bad.reason)
+            if request is None:
+                if data != _EMPTY_LINE:
+                    self.scanned = len(data)
+                break
+            self.scanned = 0
+            if len(data) != request.size:
+                self.buffer = data[request.size :]
             else:
-                try:
-                    read = parse_request(data, self.scanned)
-                except BadHead as bad:
-                    self.is_serving = False
-                    return self._refuse(bad.status, bad.reason)
-                if read is None:
-                    if data != _EMPTY_LINE:
-                        self.scanned = len(data)
-                    break
-                request = read
-                self.scanned = 0
-                if len(data) != request.size:
-                    self.buffer = data[request.size :]
-                else:
-                    self.buffer = b""
-                    # Not the first: a connection that idles after one answer shall cost no more than it must.
-                    if self.exchanges and request.size <= KNOWN:
-                        self.asked, self.request = data, request
+                self.buffer = b""
+                # Not the first: a connection that idles after one answer shall cost no more than it must.
+                if self.exchanges and request.size <= KNOWN_LIMIT:
+                    self.asked, self.request = data, request
             self.exchange = exchange = Exchange(self, request, self.head_began)
             exchange.start()
             if self.exchange is not None or self.outcome or self.linger_until:

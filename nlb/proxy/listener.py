@@ -222,7 +222,7 @@ class Listener:
 
     def prefaced(self, preface: Preface) -> None:
         """A client has said what it had to: its session begins."""
-        session = self._session(preface.tls or preface.client, preface.address, preface.port)
+        session = self._session(preface.tls or preface.client, preface.client_address, preface.port)
         session.began = preface.began
         self.replaced(preface, session)
         watch = preface.client_watch

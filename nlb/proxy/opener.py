@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from nlb.net.loop import Loop
-from nlb.net.sockets import Listening
+from nlb.net.sockets import ListeningSocket
 from nlb.net.tls import ServerContext
 from nlb.observe.counters import Row
 from nlb.observe.log import Log
@@ -76,7 +76,7 @@ class Opener:
         listener.access_log = self._log if spec["access_log"] else None
         self._shield(listener, spec, fds[len(spec["binds"]) :])
         for bind, fd in zip(spec["binds"], fds, strict=False):  # behind them are the shield's
-            listener.open(Listening(fd), bind, bind in spec.get("lasting", ()))
+            listener.open(ListeningSocket(fd), bind, bind in spec.get("lasting", ()))
 
     def certify(self, number: int, tls: dict[str, Any]) -> None:
         """For handshakes from now on; connections keep what they have."""

@@ -77,9 +77,9 @@ class Preface:
     __slots__ = (
         "_deadline_at",
         "active_at",
-        "address",
         "began",
         "client",
+        "client_address",
         "client_watch",
         "group",
         "header",
@@ -96,7 +96,7 @@ class Preface:
         """`address` is what accept said; `port` is the one of ours that was connected to."""
         self.listener = listener
         self.client = client
-        self.peer = self.address = address
+        self.peer = self.client_address = address
         self.port = port
         self.client_watch: Watch | None = None
         self.outcome = ""
@@ -108,7 +108,7 @@ class Preface:
 
     @property
     def client_name(self) -> str:
-        return spelled(self.address)
+        return spelled(self.client_address)
 
     def begin(self) -> None:
         listener = self.listener
@@ -120,17 +120,25 @@ class Preface:
             return self.close("bad_proxy_header")  # whoever is not trusted could say anything
         return None
 
+    def _peek(self, size: int) -> bytes:
+        """What is here, and stays here. Empty: nothing yet, or the client left, and the session ended."""
+        try:
+            data = self.client.recv(size, socket.MSG_PEEK)
+        except WOULD_BLOCK:
+            return b""
+        except OSError:
+            self.close("client_reset")
+            return b""
+        if not data:
+            self.close("client_closed")
+        return data
+
     # --- the PROXY header
 
     def reading_header(self, mask: int) -> None:
-        try:
-            data = self.client.recv(LARGEST, socket.MSG_PEEK)
-        except WOULD_BLOCK:
-            return None
-        except OSError:
-            return self.close("client_reset")
+        data = self._peek(LARGEST)
         if not data:
-            return self.close("client_closed")
+            return None
         try:
             header = parse_header(data)
         except BadProxyHeader:
@@ -143,8 +151,8 @@ class Preface:
         self.header = header
         if header.source is not None:
             source = header.source
-            self.address = source.path if source.is_unix else (source.host, source.port)
-            if word := self.listener.judge_client(self, self.address):
+            self.client_address = source.path if source.is_unix else (source.host, source.port)
+            if word := self.listener.judge_client(self, self.client_address):
                 return self.close(word)
         return self._greet()
 
@@ -169,14 +177,9 @@ class Preface:
         return self._over()
 
     def reading_hello(self, mask: int) -> None:
-        try:
-            data = self.client.recv(_LARGEST_HELLO, socket.MSG_PEEK)
-        except WOULD_BLOCK:
-            return None
-        except OSError:
-            return self.close("client_reset")
+        data = self._peek(_LARGEST_HELLO)
         if not data:
-            return self.close("client_closed")
+            return None
         try:
             hello = parse_hello(data)
         except NotTls:
@@ -218,7 +221,7 @@ class Preface:
             self.client.recv(65536)
         except OSError:
             pass
-        self.listener.offended(self.address, "tls_alert")
+        self.listener.offended(self.client_address, "tls_alert")
         self.close(cause)
 
     # --- the end
@@ -231,7 +234,7 @@ class Preface:
     def sweep(self, now: float) -> None:
         if self._deadline_at and now >= self._deadline_at:
             if self.listener.proxies is None or self.header is not None:  # else it is the proxy's fault
-                self.listener.offended(self.address, "timeout")
+                self.listener.offended(self.client_address, "timeout")
             self.close("timeout")
 
     def retire(self) -> None:
