@@ -23,9 +23,9 @@ from nlb.control import config_file
 from nlb.control.activation import ADMIN_SOCKET, ADMIN_WEB, Activation
 from nlb.control.blocking import Blocking
 from nlb.control.blocks import Blocks
+from nlb.control.content_watch import AUTHORITIES, LISTS, ContentWatch
 from nlb.control.controller import Controller
 from nlb.control.desk import Desk
-from nlb.control.list_watch import AUTHORITIES, ListWatch
 from nlb.control.listening import Listening
 from nlb.control.naming import Naming
 from nlb.control.notify import Notifier
@@ -132,8 +132,8 @@ class Server:
         self._watchdog = Watchdog(loop, supervisor, self._notifier)
         self._renewal = Renewal(loop, listening, supervisor.certify, events)
         self._refusals = Refusals(loop, lambda: shields(listening.listeners.values(), supervisor.rows), events)
-        self._list_watch = ListWatch(loop, lambda: running.config, self._reloader.relist, events)
-        self._trust_watch = ListWatch(loop, lambda: running.config, self._trust, events, kind=AUTHORITIES)
+        self._list_watch = ContentWatch(loop, lambda: running.config, self._reloader.relist, events, LISTS)
+        self._trust_watch = ContentWatch(loop, lambda: running.config, self._trust, events, AUTHORITIES)
         self._announced = False
 
     def run(self) -> None:

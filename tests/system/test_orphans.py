@@ -125,37 +125,36 @@ def test_it_is_killed_again_and_again(start: Start, target: Target) -> None:
         end(control.crew)
 
 
-def test_a_stop_ends_the_orphans_as_well(start: Start, target: Target) -> None:
+@pytest.fixture
+def handed_on(start: Start, target: Target) -> Iterator[tuple[socket.socket, Nlb, Nlb]]:
+    """A client of a control's worker; that control, which was killed; and the next, which has relieved its workers."""
+    port = free_port()
+    text = config(target, f"127.0.0.1:{port}")
+    first = start(text)
+    first.has_health(t1="healthy")
+    with caller(port)() as client:
+        speak(client, b"before")
+        first.kill()
+        second = start(text)
+        second.says("is relieved", 2)
+        yield client, first, second
+
+
+def test_a_stop_ends_the_orphans_as_well(handed_on: tuple[socket.socket, Nlb, Nlb]) -> None:
     """Control waits for their sessions as for its own, and no longer."""
-    port = free_port()
-    text = config(target, f"127.0.0.1:{port}")
-    first = start(text)
-    first.has_health(t1="healthy")
-    with caller(port)() as client:
-        speak(client, b"before")
-        first.kill()
-        second = start(text)
-        second.says("is relieved", 2)
-        speak(client, b"between")
-        assert second.stop() == 0
-        end(first.crew)
-        with pytest.raises(ConnectionResetError):
-            client.recv(1)
+    client, first, second = handed_on
+    speak(client, b"between")
+    assert second.stop() == 0
+    end(first.crew)
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
 
 
-def test_a_block_reaches_the_sessions_of_orphans(start: Start, target: Target) -> None:
-    port = free_port()
-    text = config(target, f"127.0.0.1:{port}")
-    first = start(text)
-    first.has_health(t1="healthy")
-    with caller(port)() as client:
-        speak(client, b"before")
-        first.kill()
-        second = start(text)
-        second.says("is relieved", 2)
-        second.ask("block", network="127.0.0.1")
-        with pytest.raises(ConnectionResetError):
-            client.recv(1)
+def test_a_block_reaches_the_sessions_of_orphans(handed_on: tuple[socket.socket, Nlb, Nlb]) -> None:
+    client, first, second = handed_on
+    second.ask("block", network="127.0.0.1")
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
     end(first.crew)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from nlb.control import authorities, config_file
 from nlb.control.authorities import Authorities, in_config, with_contents
-from nlb.control.list_watch import AUTHORITIES, EVERY, ListWatch
+from nlb.control.content_watch import AUTHORITIES, EVERY, ContentWatch
 from nlb.model.config import Config
 from tests.authority import Authority
 from tests.fakes import HandLoop
@@ -50,7 +50,7 @@ class Watched:
             group(f'health_check = {{ protocol = "https", tls_ca = "{self.checks}" }}', "checked"),
         )
         self.recomposed = 0
-        ListWatch(self.loop, lambda: self.config, self._recompose, self.events, kind=AUTHORITIES).start()  # type: ignore[arg-type]
+        ContentWatch(self.loop, lambda: self.config, self._recompose, self.events, AUTHORITIES).start()  # type: ignore[arg-type]
 
     def _recompose(self, config: Config, done: Any) -> None:
         self.recomposed += 1

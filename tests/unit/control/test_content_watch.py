@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from nlb.control import lists
-from nlb.control.list_watch import EVERY, ListWatch
+from nlb.control.content_watch import EVERY, LISTS, ContentWatch
 from nlb.control.lists import Contents, in_config, with_contents
 from nlb.errors import AdminError, NlbError
 from nlb.model.parse import parse
@@ -43,7 +44,11 @@ class Watched:
         self.config = config.model_copy(update={"shield": shield, "listeners": listeners})
         self.reads = 0
         self.is_busy = False
-        ListWatch(self.loop, lambda: self.config, self.recompose, self.events, self.read).start()
+        self.watch(self.read)
+
+    def watch(self, read):
+        kind = replace(LISTS, read=read)
+        ContentWatch(self.loop, lambda: self.config, self.recompose, self.events, kind).start()
 
     def read(self, paths: list[str]) -> Contents:
         self.reads += 1
@@ -146,8 +151,7 @@ def test_a_process_that_cannot_read_is_told(deny, monkeypatch):
     def fails(paths):
         raise NlbError("files of networks could not be read: why")
 
-    watched.read = fails  # type: ignore[method-assign]
-    ListWatch(watched.loop, lambda: watched.config, watched.recompose, watched.events, fails).start()
+    watched.watch(fails)
     watched.look(2)
     assert any("could not be read" in text for text in watched.said)
 

@@ -52,7 +52,7 @@ AUTHORITIES = Kind(
 )
 
 
-class ListWatch:
+class ContentWatch:
     """For as long as control runs. Everything but looking and reading is done on the loop's thread."""
 
     def __init__(
@@ -61,19 +61,15 @@ class ListWatch:
         config: Callable[[], Config],
         recompose: Recompose,
         events: Events,
-        read: Callable[[list[str]], Mapping[str, Any]] | None = None,
-        every: float = EVERY,
-        kind: Kind = LISTS,
+        kind: Kind,
     ) -> None:
         """`config` is the file's, as it runs. `recompose` makes another the running one, which is the same but for
-        what is in such files; it may raise AdminError: not now. `read` takes the place of the kind's."""
+        what is in such files; it may raise AdminError: not now."""
         self._loop = loop
         self._config = config
         self._recompose = recompose
         self._events = events
         self._kind = kind
-        self._read = read or kind.read
-        self._every = every
         self._states: dict[str, State] = {}  # of files at the last look
         self._known: dict[str, State] = {}  # and when they were read. After a start or a reload: not known
         self._of: Config | None = None  # the config that `_known` is about
@@ -81,14 +77,14 @@ class ListWatch:
         self._looking = False
 
     def start(self) -> None:
-        self._loop.call_at(self._loop.now + self._every, self._look, self)
+        self._loop.call_at(self._loop.now + EVERY, self._look, self)
 
     def crashed(self, error: Exception) -> None:
         self._looking = False
         self._events.bug(error, f"the watch over {self._kind.name}")
 
     def _look(self) -> None:
-        self._loop.call_at(self._loop.now + self._every, self._look, self)
+        self._loop.call_at(self._loop.now + EVERY, self._look, self)
         config = self._config()
         if config is not self._of:
             self._of, self._known = config, {}
@@ -104,7 +100,7 @@ class ListWatch:
                 seen = {path: state(path) for path in paths}
                 over = [path for path in paths if path not in known or known[path] != seen[path]]
                 over = [path for path in over if path not in states or states[path] == seen[path]]
-                contents = self._read(over) if over else {}
+                contents = self._kind.read(over) if over else {}
             except NlbError as error:
                 trouble = str(error)
                 self._loop.post(lambda: self._failed(trouble), self)
