@@ -202,7 +202,7 @@ def test_names_that_keep_changing_are_in_the_way_of_no_reload(
     tmp_path: Path, stack: ExitStack, dns: Nameserver
 ) -> None:
     port = Servers(stack, ONE, TWO).port
-    names = [f"app{number}" for number in range(10)]
+    names = [f"app{number}" for number in range(20)]
     text = group(", ".join(f'"{one}={one}.test:{port}"' for one in names))
 
     def change(turn: int) -> None:
@@ -211,11 +211,11 @@ def test_names_that_keep_changing_are_in_the_way_of_no_reload(
 
     change(0)
     nlb = stack.enter_context(daemon(tmp_path, text, top=asking(dns)))
-    for turn in range(1, 11):
+    for turn in range(1, 21):
         change(turn)
         assert "refused" not in nlb.ask("reload")
-    assert nlb.ask("status")["config"]["generation"] == 11
-    has_targets(nlb, *(f"{one}@{TWO if number % 2 else ONE}" for number, one in enumerate(names, 11)))
+    assert nlb.ask("status")["config"]["generation"] == 21
+    has_targets(nlb, *(f"{one}@{TWO if number % 2 else ONE}" for number, one in enumerate(names, 21)))
 
 
 def test_a_refused_reload_forgets_its_names(tmp_path: Path, stack: ExitStack, dns: Nameserver) -> None:

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from nlb.net.sockets import UNSENT
 from tests.daemon import PATIENCE, Daemon, answer, call, daemon, refused
 from tests.endings import all_end
 from tests.targets import Target, echo, endless, say
@@ -279,9 +280,9 @@ def test_a_slow_reader_costs_no_memory(tmp_path: Path, stack: ExitStack) -> None
     moved = [-1, 0]
 
     def stuck() -> bool:
-        """All buffers between the two are full, however large the kernel made them: nothing moves any more."""
+        """All buffers between the two are full: nothing moves any more."""
         moved.append(nlb.targets()["t1"]["sent"])
-        return moved[-1] == moved[-2] > 0
+        return moved[-1] == moved[-2] > UNSENT
 
     until(stuck, PATIENCE, between=nlb.publishes)
     assert worker.memory_full_info().uss - before < 1 << 20
