@@ -1,6 +1,6 @@
 """The body of one message on its way from a source socket to a sink socket, never held as a whole.
 
-    copy ──(several full reads in a row, length known)──> splice
+    copy ──(several large reads in a row, length known)──> splice
       │
       └──(the sink is full)──> held: the rest is kept, the source is not read, the sink is watched for room
 
@@ -16,7 +16,7 @@ from typing import Protocol
 from nlb.http1.framing import CHUNKED, UNTIL_CLOSE, BadChunk, Dechunker, chunk, last_chunk
 from nlb.net.sockets import WOULD_BLOCK
 from nlb.net.tls import Connection
-from nlb.proxy.pipe import BULKY, COPY, KERNEL_PIPE, KernelPipes
+from nlb.proxy.pipe import BULKY, COPY, KERNEL_PIPE, LARGE_READ, KernelPipes
 
 _SPLICE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
@@ -194,7 +194,7 @@ class Body:
             return self.ends.rewire()
         if self.complete:
             return self.ends.body_done(self)
-        if size != COPY:
+        if size < LARGE_READ:
             self._streak = 0
             return
         self._streak += 1

@@ -1,6 +1,6 @@
 """Bytes one way, from a source socket to a sink socket. Nothing is read while something waits to be sent.
 
-    copy ──(several full buffers in a row)──> splice ──(several small moves in a row)──> copy
+    copy ──(several large reads in a row)──> splice ──(several small moves in a row)──> copy
       │                                          │
       └──(the sink is full)──> held: the rest is kept, the source is not read, the sink is watched for room
 
@@ -19,7 +19,11 @@ from nlb.net.sockets import WOULD_BLOCK
 from nlb.net.tls import Connection
 
 COPY = 65536  # bytes per read; larger does not help short messages, and bulk goes by splice anyway
-BULKY = 4  # full reads in a row before bytes go by splice
+# What is large and what is small leaves room between them, so that a stream does not go to and fro, and room to COPY: a
+# read often ends with a segment, and loopback's largest is 65,483 bytes.
+LARGE_READ = COPY // 2
+SMALL_MOVE = COPY // 4
+BULKY = 4  # large reads in a row before bytes go by splice
 SMALL = 16  # small moves in a row before the kernel pipe is given back
 KERNEL_PIPE = 1 << 20  # bytes asked for; the system's limit for unprivileged users
 
@@ -125,7 +129,7 @@ class Pipe:
             self._rest = data[sent:]
             self.held = size - sent
             return self.ends.rewire()
-        if size == COPY:
+        if size >= LARGE_READ:
             self._streak += 1
             if self._streak == BULKY:
                 self._turn_to_splice()
@@ -154,7 +158,7 @@ class Pipe:
         if sent != size:
             self.held = size - sent
             return self.ends.rewire()
-        if size < COPY:
+        if size < SMALL_MOVE:
             self._streak += 1
             if self._streak == SMALL:
                 self._turn_to_copy()

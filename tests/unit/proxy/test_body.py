@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nlb.http1.framing import CHUNKED, UNTIL_CLOSE
 from nlb.net.loop import READ
 from nlb.proxy.body import Body
-from nlb.proxy.pipe import BULKY, COPY, KernelPipes
+from nlb.proxy.pipe import BULKY, COPY, LARGE_READ, KernelPipes
 from tests.fakes import END, NOTHING, End
 from tests.unit.proxy.bulk import Bulk
 from tests.unit.proxy.http_stage import LAST, chunk
@@ -217,6 +217,22 @@ class Across(Bulk):
         if hasattr(self.body, "ends"):
             self.body.release()
         super().close()
+
+
+@pytest.mark.parametrize(
+    ("size", "is_spliced"),
+    [pytest.param(65_483, True, id="the largest segment of loopback"), pytest.param(LARGE_READ - 1, False, id="less")],
+)
+def test_reads_need_not_be_full_to_be_large(pipes: KernelPipes, size: int, is_spliced: bool) -> None:
+    bulk = Across(pipes, 60 * COPY)
+    for _ in range(BULKY):
+        assert not bulk.is_spliced
+        bulk.say(size)
+        bulk.turn()
+        bulk.hear()
+    assert bulk.is_spliced == is_spliced
+    assert bulk.heard == bulk.said
+    bulk.close()
 
 
 def test_a_large_body_is_spliced_to_its_end_and_not_beyond(pipes: KernelPipes) -> None:

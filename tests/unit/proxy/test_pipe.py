@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlb.net.loop import READ
-from nlb.proxy.pipe import BULKY, COPY, SMALL, KernelPipes, Pipe
+from nlb.proxy.pipe import BULKY, COPY, LARGE_READ, SMALL, SMALL_MOVE, KernelPipes, Pipe
 from tests.fakes import END, NOTHING, End
 from tests.unit.proxy.bulk import Bulk
 
@@ -234,19 +234,42 @@ def bulk(pipes: KernelPipes) -> Iterator[Through]:
     bulk.close()
 
 
-def test_full_reads_in_a_row_turn_to_splice(bulk: Through) -> None:
+SEGMENT = 65_483  # bytes, the most that loopback carries in one
+
+
+@pytest.mark.parametrize("size", [COPY, SEGMENT, LARGE_READ])
+def test_large_reads_in_a_row_turn_to_splice_and_large_moves_keep_to_it(bulk: Through, size: int) -> None:
     for number in range(BULKY):
         assert bulk.pipe.pump == bulk.pipe.copy, number
-        bulk.say(COPY)
+        bulk.say(size)
         bulk.turn()
         bulk.hear()
-    assert bulk.pipe.pump == bulk.pipe.splice
+    for number in range(2 * SMALL):
+        assert bulk.pipe.pump == bulk.pipe.splice, number
+        bulk.say(size)
+        bulk.turn()
+        bulk.hear()
     assert bulk.ends.told == ["rewire"]
+    assert bulk.heard == bulk.said
 
 
-def test_a_short_read_between_full_ones_keeps_to_copying(bulk: Through) -> None:
+@pytest.mark.parametrize("size", [SMALL_MOVE, LARGE_READ - 1])
+def test_what_is_neither_large_nor_small_changes_nothing(bulk: Through, size: int) -> None:
+    for begin in (lambda: None, bulk.become_bulky):
+        begin()
+        mode = bulk.pipe.pump
+        for number in range(2 * SMALL):
+            assert bulk.pipe.pump == mode, number
+            bulk.say(size)
+            bulk.turn()
+            bulk.hear()
+    assert bulk.heard == bulk.said
+
+
+@pytest.mark.parametrize("short", [10, LARGE_READ - 1])
+def test_a_short_read_between_large_ones_keeps_to_copying(bulk: Through, short: int) -> None:
     for number in range(3 * BULKY):
-        bulk.say(10 if number % BULKY == BULKY - 1 else COPY)
+        bulk.say(short if number % BULKY == BULKY - 1 else COPY)
         bulk.turn()
         bulk.hear()
     assert bulk.pipe.pump == bulk.pipe.copy
