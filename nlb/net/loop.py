@@ -31,8 +31,13 @@ BROKEN = select.EPOLLERR | select.EPOLLHUP
 
 Handler = Callable[[int], None]
 
+# The kernel's word for "the other side sends no more", told only to who asks; `READ` and an empty read say the same.
+HUNG_UP = select.EPOLLRDHUP
+
 # Events per turn. More makes a turn longer and its last event later; fewer costs more system calls.
 BATCH = 512
+# And while something heavy waits for its turn: these take about as long as a signature does, so that neither starves.
+SHORT_BATCH = 32
 
 _MUTED = -1
 
@@ -144,10 +149,10 @@ class Selector(selectors.EpollSelector):
         self._selector.unregister(watch.fd)
         watch.events = _MUTED
 
-    def select(self, timeout: float | None = None) -> list[tuple[Watch, int]]:  # type: ignore[override]
-        """(watch, mask) of everything that happened; waits at most `timeout` seconds, None for ever."""
+    def select(self, timeout: float | None = None, most: int = BATCH) -> list[tuple[Watch, int]]:  # type: ignore[override]
+        """(watch, mask) of what happened, so many at most; waits at most `timeout` seconds, None for ever."""
         keys = self._fd_to_key
-        return [(keys[fd], mask) for fd, mask in self._selector.poll(timeout, BATCH)]
+        return [(keys[fd], mask) for fd, mask in self._selector.poll(timeout, most)]
 
 
 class Deadline:
@@ -185,6 +190,8 @@ class Loop:
         self._order = count()  # equal times keep the order of their calls
         self._closing: list[Closable] = []
         self._posted: deque[tuple[Callable[[], None], Owner]] = deque()
+        self._heavy: deque[tuple[Watch, Callable[[], None]]] = deque()
+        self._heavy_turn = 0  # the last that did something heavy
         self._running = False
         # A wake-up is one byte in this pipe: epoll sleeps in the kernel and sees descriptors only, so a
         # thread or a signal that has work for the loop must make one readable.
@@ -203,6 +210,17 @@ class Loop:
         deadline = Deadline(self, action, owner)
         heapq.heappush(self._heap, (when, next(self._order), deadline))
         return deadline
+
+    def one_a_turn(self, watch: Watch, action: Callable[[], None], left: Handler, meanwhile: int = 0) -> None:
+        """Call `action()`, which is heavy (a signature, say): at once, or when those before it had a turn each, so that
+        everybody else waits for one of them at most. Until then the watch is told of nothing but BROKEN and
+        `meanwhile`, by `left(mask)`; `action` says again what it wants. One that ends while it waits costs no turn."""
+        if not self._heavy and self._heavy_turn != self.turns:
+            self._heavy_turn = self.turns
+            return action()
+        self._heavy.append((watch, action))
+        watch.handler = left
+        return watch.want(meanwhile)
 
     def close_later(self, closable: Closable) -> None:
         """Close it when this turn's events have all been handed out."""
@@ -233,7 +251,7 @@ class Loop:
 
     def turn(self, wait: float | None = None) -> None:
         """Wait for events, or for the next deadline, or for `wait` seconds; then hand out everything that is due."""
-        events = self._selector.select(self._patience(wait))
+        events = self._selector.select(self._patience(wait), SHORT_BATCH if self._heavy else BATCH)
         self.now = began = monotonic()
         self.turns += 1
         for watch, mask in events:
@@ -244,6 +262,8 @@ class Loop:
                 owner.crashed(error)
         if self._heap and self._heap[0][0] <= began:
             self._expire(began)
+        if self._heavy and self._heavy_turn != self.turns:
+            self._next_heavy()
         if self._closing:
             closing, self._closing = self._closing, []
             for closable in closing:
@@ -260,7 +280,7 @@ class Loop:
         os.close(self._wake_write)
 
     def _patience(self, wait: float | None) -> float | None:
-        if self._posted or self._closing:
+        if self._posted or self._closing or self._heavy:
             return 0
         if not self._heap:
             return wait
@@ -285,6 +305,19 @@ class Loop:
             self._heap = [entry for entry in heap if entry[2].action is not None]
             heapq.heapify(self._heap)
             self.cancelled = 0
+
+    def _next_heavy(self) -> None:
+        while self._heavy:
+            watch, action = self._heavy.popleft()
+            if watch.fd < 0:
+                continue
+            self._heavy_turn = self.turns
+            owner = watch.owner
+            try:
+                action()
+            except Exception as error:
+                owner.crashed(error)
+            return
 
     def _woken(self, mask: int) -> None:
         try:

@@ -22,7 +22,7 @@ from nlb.balance.target import Target
 from nlb.http1.replies import PLAIN, reply
 from nlb.net.client_hello import Hello, NotTls
 from nlb.net.client_hello import parse as parse_hello
-from nlb.net.loop import READ, WRITE, Watch
+from nlb.net.loop import BROKEN, HUNG_UP, READ, WRITE, Watch
 from nlb.net.proxy_protocol.header import Header
 from nlb.net.proxy_protocol.reading import parse as parse_header
 from nlb.net.proxy_protocol.refusal import LARGEST, BadProxyHeader
@@ -163,10 +163,6 @@ class Preface:
         assert watch is not None
         if listener.tls is not None:
             self._deadline_at = listener.loop.now + listener.handshake_timeout
-            try:
-                self.tls = listener.tls.wrap(self.client)
-            except OSError:
-                return self.close("client_reset")
             # Not at once: its hello is hardly ever here yet, and to hear so from OpenSSL costs more than a turn.
             watch.handler = self.shaking_hands
             return None
@@ -197,18 +193,32 @@ class Preface:
     # --- the handshake
 
     def shaking_hands(self, mask: int) -> None:
-        tls, watch = self.tls, self.client_watch
-        assert tls is not None
+        """A step takes up to a signature. Who leaves before it was begun costs none; later a client may have said all
+        it has to say."""
+        watch = self.client_watch
+        assert watch is not None
+        self.listener.loop.one_a_turn(watch, self._shake, self.left, 0 if self.tls else HUNG_UP)
+
+    def left(self, mask: int) -> None:
+        self.close("client_reset" if mask & BROKEN else "client_closed")
+
+    def _shake(self) -> None:
+        watch, listener = self.client_watch, self.listener
         assert watch is not None
         try:
-            tls.handshake()
+            if self.tls is None:
+                assert listener.tls is not None
+                self.tls = listener.tls.wrap(self.client)
+            self.tls.handshake()
         except SSLWantWriteError:
+            watch.handler = self.shaking_hands
             return watch.want(WRITE)
         except WOULD_BLOCK:
+            watch.handler = self.shaking_hands
             return watch.want(READ)
         except OSError as error:
             return self._failed(handshake_cause(error, self.client))
-        self.listener.shook_hands(tls)
+        listener.shook_hands(self.tls)
         return self._over()
 
     def _failed(self, cause: str) -> None:

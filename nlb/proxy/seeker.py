@@ -223,14 +223,24 @@ class Seeker:
         return self.shaking_hands(WRITE)
 
     def shaking_hands(self, mask: int) -> None:
+        watch = self.target_watch
+        assert watch is not None
+        self.listener.loop.one_a_turn(watch, self._shake, self.left_by_target)
+
+    def left_by_target(self, mask: int) -> None:
+        self.try_another("tls")
+
+    def _shake(self) -> None:
         tls, watch = self.target_socket, self.target_watch
         assert isinstance(tls, TlsSocket)
         assert watch is not None
         try:
             tls.handshake()
         except SSLWantWriteError:
+            watch.handler = self.shaking_hands
             return watch.want(WRITE)
         except WOULD_BLOCK:
+            watch.handler = self.shaking_hands
             return watch.want(READ)
         except OSError as error:
             return self.try_another("certificate" if "CERTIFICATE" in str(error) else "tls")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import ssl
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +17,8 @@ from nlb.model.address import Address, parse_address
 from nlb.net.proxy_protocol.reading import parse
 from nlb.net.proxy_protocol.tlvs import ALPN, AUTHORITY
 from nlb.net.proxy_protocol.writing import encode_v1, encode_v2
+from nlb.net.sockets import reset_on_close
+from nlb.observe import counters
 from tests.waiting import PATIENCE
 from tests.wire.rig import Rig, carry, fate
 
@@ -183,6 +189,55 @@ def test_a_client_that_does_not_trust_us(rig: Rig, ca: trustme.CA) -> None:
     rig.until(lambda: rig.outcomes == {"preface/client_alert": 1})
 
 
+def greeting(ca: trustme.CA) -> bytes:
+    """A ClientHello."""
+    out = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client_context(ca).wrap_bio(ssl.MemoryBIO(), out, server_hostname="a").do_handshake()
+    return out.read()
+
+
+@contextlib.contextmanager
+def halted(rig: Rig) -> Iterator[None]:
+    """While the worker stands still, others do what it will find all at once."""
+    os.kill(rig.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(rig.process.pid, signal.SIGCONT)
+
+
+def test_handshakes_that_come_at_once_have_a_turn_of_the_loop_each(rig: Rig, ca: trustme.CA) -> None:
+    address = rig.listen(rig.group(rig.origin()), tls=tls_spec(served(ca, "a")), handshake_timeout=PATIENCE)
+    words = rig.row.worker
+    rig.until(lambda: words[counters.TURNS])
+    hello, before = greeting(ca), words[counters.TURNS]
+    with halted(rig):
+        clients = [rig.connect(address) for _ in range(100)]
+        for client in clients:
+            client.sendall(hello)
+    for client in clients:
+        assert client.recv(3).startswith(b"\x16\x03"), "a handshake's record"
+    rig.turns_of_a_sweep()
+    assert words[counters.TURNS] - before >= 100
+
+
+def test_who_left_before_its_turn_ends_as_one_that_left(rig: Rig, ca: trustme.CA) -> None:
+    address = rig.listen(rig.group(rig.origin()), tls=tls_spec(served(ca, "a")), handshake_timeout=PATIENCE)
+    hello = greeting(ca)
+    with halted(rig):
+        clients = [rig.connect(address) for _ in range(20)]
+        for client in clients:
+            client.sendall(hello)
+        for client in clients[10:15]:
+            client.close()
+        for client in clients[15:]:
+            reset_on_close(client)
+            client.close()
+    rig.until(lambda: rig.outcomes == {"preface/client_closed": 5, "preface/client_reset": 5})
+    assert rig.active == 10
+
+
 # --- TLS to the target
 
 
@@ -234,6 +289,27 @@ def test_a_target_is_verified(rig: Rig, ca: trustme.CA, name: str, trusted: bool
     rig.until(heard)
     served_end.send(b"world")
     assert client.recv(100) == b"world"
+
+
+def test_handshakes_with_targets_have_a_turn_of_the_loop_each_too(rig: Rig) -> None:
+    origin = rig.origin()
+    tls = {"verify": False, "ca": None, "server_name": "", "alpn": []}
+    address = rig.listen(rig.group(origin, tries=1, odd={"tls": tls}))
+    words = rig.row.worker
+    rig.until(lambda: words[counters.TURNS])
+    before = words[counters.TURNS]
+    with halted(rig):
+        for _ in range(50):
+            rig.connect(address)
+    targets = [rig.stack.enter_context(origin.accept()) for _ in range(50)]
+    for target in targets:
+        assert target.recv(3).startswith(b"\x16\x03"), "a handshake's record"
+    rig.turns_of_a_sweep()
+    assert words[counters.TURNS] - before >= 50
+    for target in targets:
+        reset_on_close(target)
+        target.close()
+    rig.until(lambda: rig.outcomes == {"connect/tls": 50})
 
 
 def test_the_facts_of_tls_go_on_in_a_proxy_header(rig: Rig, ca: trustme.CA) -> None:

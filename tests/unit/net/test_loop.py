@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nlb.net.loop import BATCH, BROKEN, LAG, READ, WRITE, Loop, Watch
+from nlb.net.loop import BATCH, BROKEN, HUNG_UP, LAG, READ, SHORT_BATCH, WRITE, Loop, Watch
 from tests.waiting import PATIENCE, until
 
 
@@ -483,6 +484,136 @@ def test_a_signal_ends_the_wait(loop: Loop) -> None:
         until(lambda: done, between=lambda: loop.turn(PATIENCE))
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+# --- one a turn
+
+
+class Heavy:
+    """Sockets with a byte each to be read, and a heavy answer to it that takes it."""
+
+    def __init__(self, loop: Loop, owner: Owner, many: int, meanwhile: int = 0) -> None:
+        self._loop = loop
+        self.done: list[tuple[int, int]] = []  # which one, and in which turn
+        self.left: list[tuple[int, int]] = []  # which one, and what it was told
+        couples = [socket.socketpair() for _ in range(many)]
+        self.ours, self.theirs = [ours for ours, _ in couples], [theirs for _, theirs in couples]
+        self.watches = [
+            loop.watch(ours.fileno(), READ, self._ready(n, meanwhile), owner) for n, ours in enumerate(self.ours)
+        ]
+        for theirs in self.theirs:
+            theirs.send(b"x")
+
+    def _ready(self, number: int, meanwhile: int) -> Any:
+        def act() -> None:
+            self.done.append((number, self._loop.turns))
+            self.ours[number].recv(1)
+            self.watches[number].want(READ)
+
+        def left(mask: int) -> None:
+            self.left.append((number, mask))
+            self.watches[number].forget()
+
+        return lambda mask: self._loop.one_a_turn(self.watches[number], act, left, meanwhile)
+
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            self._loop.turn(PATIENCE)  # none of them has to wait
+
+    def close(self) -> None:
+        for sock in self.ours + self.theirs:
+            sock.close()
+
+
+def test_of_what_is_heavy_one_is_done_a_turn_and_first_who_came_first(loop: Loop, owner: Owner) -> None:
+    heavy = Heavy(loop, owner, 4)
+    heavy.turn(4)
+    assert [number for number, _ in heavy.done] == [0, 1, 2, 3]
+    assert [turn for _, turn in heavy.done] == [loop.turns - 3, loop.turns - 2, loop.turns - 1, loop.turns]
+    loop.turn(0)
+    assert len(heavy.done) == 4
+    heavy.close()
+
+
+def test_who_is_light_has_a_turn_between_two_that_are_heavy(loop: Loop, owner: Owner, couple: Couple) -> None:
+    heavy = Heavy(loop, owner, 3)
+    ours, theirs = couple
+    theirs.send(b"x")
+    seen: list[int] = []
+    loop.watch(ours.fileno(), READ, lambda mask: seen.append(len(heavy.done)), owner)
+    heavy.turn(3)
+    assert seen in ([1, 1, 2], [0, 1, 2])  # in the first turn it may come before or behind
+    heavy.close()
+
+
+def test_whoever_comes_while_others_wait_waits_behind_them(loop: Loop, owner: Owner) -> None:
+    heavy = Heavy(loop, owner, 2)
+    heavy.turn()
+    late = Heavy(loop, owner, 1)
+    heavy.turn()
+    assert (len(heavy.done), late.done) == (2, [])
+    heavy.turn()
+    assert late.done == [(0, loop.turns)]
+    heavy.close()
+    late.close()
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "leave", "told"),
+    [
+        pytest.param(0, socket.socket.close, BROKEN & ~select.EPOLLERR, id="gone"),
+        pytest.param(0, lambda sock: sock.shutdown(socket.SHUT_WR), 0, id="said all it has to say"),
+        pytest.param(HUNG_UP, lambda sock: sock.shutdown(socket.SHUT_WR), HUNG_UP, id="said so, and somebody asked"),
+    ],
+)
+def test_one_that_leaves_while_it_waits(loop: Loop, owner: Owner, meanwhile: int, leave: Any, told: int) -> None:
+    heavy = Heavy(loop, owner, 3, meanwhile)
+    heavy.turn()
+    leave(heavy.theirs[2])
+    heavy.turn(2)
+    assert heavy.left == ([(2, told)] if told else [])
+    assert [number for number, _ in heavy.done] == ([0, 1] if told else [0, 1, 2])
+    heavy.close()
+
+
+def test_one_that_ended_while_it_waited_costs_no_turn(loop: Loop, owner: Owner) -> None:
+    heavy = Heavy(loop, owner, 4)
+    heavy.turn()
+    heavy.watches[1].forget()
+    heavy.watches[2].forget()
+    heavy.turn()
+    assert [number for number, _ in heavy.done] == [0, 3]
+    heavy.close()
+
+
+def test_an_error_of_one_goes_to_its_owner_and_the_next_has_its_turn(loop: Loop, owner: Owner, couple: Couple) -> None:
+    heavy = Heavy(loop, owner, 1)
+    heavy.turn()
+    ours, theirs = couple
+    other = Owner()
+    watch = loop.watch(ours.fileno(), READ, lambda mask: loop.one_a_turn(watch, lambda: 1 / 0, Heard()), other)  # type: ignore[arg-type, return-value]
+    theirs.send(b"x")
+    heavy.theirs[0].send(b"x")
+    heavy.turn(2)
+    assert [type(error) for error in other.crashes] == [ZeroDivisionError]
+    assert (len(heavy.done), owner.crashes) == (2, [])
+    heavy.close()
+
+
+def test_a_turn_is_short_while_something_heavy_waits(loop: Loop, owner: Owner) -> None:
+    heavy = Heavy(loop, owner, 2)
+    heavy.turn()
+    light = [os.eventfd(1, os.EFD_NONBLOCK) for _ in range(SHORT_BATCH + 10)]
+    heard = Heard()
+    for fd in light:
+        loop.watch(fd, READ, heard, owner)
+    loop.turn(0)
+    assert len(heard.masks) == SHORT_BATCH
+    loop.turn(0)
+    assert len(heard.masks) == 2 * SHORT_BATCH + 10, "and long again afterwards"
+    heavy.close()
+    for fd in light:
+        os.close(fd)
 
 
 # --- lag
