@@ -251,7 +251,15 @@ class Loop:
 
     def turn(self, wait: float | None = None) -> None:
         """Wait for events, or for the next deadline, or for `wait` seconds; then hand out everything that is due."""
-        events = self._selector.select(self._patience(wait), SHORT_BATCH if self._heavy else BATCH)
+        if self._posted or self._closing or self._heavy:
+            wait = 0
+        elif self._heap:
+            due = self._heap[0][0] - monotonic()
+            if due < 0:
+                wait = 0
+            elif wait is None or due < wait:
+                wait = due
+        events = self._selector.select(wait, SHORT_BATCH if self._heavy else BATCH)
         self.now = began = monotonic()
         self.turns += 1
         for watch, mask in events:
@@ -278,14 +286,6 @@ class Loop:
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
-
-    def _patience(self, wait: float | None) -> float | None:
-        if self._posted or self._closing or self._heavy:
-            return 0
-        if not self._heap:
-            return wait
-        due = max(0.0, self._heap[0][0] - monotonic())
-        return due if wait is None else min(due, wait)
 
     def _expire(self, now: float) -> None:
         heap = self._heap

@@ -115,7 +115,9 @@ class OpenSsl:
         read, and breaks the connection when it finds data: half of a half-closed one would be lost."""
         pointer = _pointer_at(id(connection), _POINTER)
         said = self._functions.SSL_shutdown(pointer)
-        must_wait = said < 0 and self._functions.SSL_get_error(pointer, said) == _WANT_WRITE
+        if said >= 0:
+            return True
+        must_wait: bool = self._functions.SSL_get_error(pointer, said) == _WANT_WRITE
         self._functions.ERR_clear_error()  # or another connection's next call would be taken for this failure
         return not must_wait
 
@@ -166,23 +168,21 @@ class OpenSsl:
 
 
 @cache
-def _reach() -> OpenSsl | str:
+def _reach() -> tuple[OpenSsl | None, str]:
     try:
-        return OpenSsl()
+        return OpenSsl(), ""
     except OutOfReachError as reason:
-        return str(reason)
+        return None, str(reason)
 
 
 def openssl() -> OpenSsl | None:
     """The library, proved once in a process; None where it is out of reach."""
-    found = _reach()
-    return found if isinstance(found, OpenSsl) else None
+    return _reach()[0]
 
 
 def out_of_reach() -> str:
     """Why; empty where it is not."""
-    found = _reach()
-    return found if isinstance(found, str) else ""
+    return _reach()[1]
 
 
 def _find() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
@@ -39,9 +40,18 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
+class AcceptedSocket(socket.socket):
+    """Made and closed as in C: no files will be made of it, which the standard one has an eye on."""
+
+    __slots__ = ()
+
+    __init__ = _socket.socket.__init__
+    close = _socket.socket.close
+
+
 class ListeningSocket(socket.socket):
-    """Made of the descriptor of a socket that listens. `accept` as ever, 3.8 us instead of 5.1: the standard one reads
-    family, type and time-outs anew for each connection."""
+    """Made of the descriptor of a socket that listens. `accept` as ever, but cheaper: the standard one reads family,
+    type and time-outs anew for each connection."""
 
     def __init__(self, fileno: int) -> None:
         super().__init__(fileno=fileno)
@@ -49,7 +59,7 @@ class ListeningSocket(socket.socket):
 
     def accept(self) -> tuple[socket.socket, Any]:
         fileno, address = self._accept()  # type: ignore[attr-defined]
-        return socket.socket(*self._made_as, fileno), address
+        return AcceptedSocket(*self._made_as, fileno), address
 
 
 class HasOptions(Protocol):

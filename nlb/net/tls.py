@@ -86,14 +86,14 @@ class TlsSocket:
         self,
         sock: socket.socket,
         context: ssl.SSLContext,
+        is_server: bool,
         server_name: str = "",
         session: ssl.SSLSession | None = None,
     ) -> None:
-        """The context says which side this is; on a client's, `server_name` is whom the certificate must be for.
+        """`is_server`, as the context is; on a client's side, `server_name` is whom the certificate must be for.
         Raises OSError, and leaves `sock` as it was."""
         if context.check_hostname and not server_name:
             raise ValueError("whom the certificate must be for is not said")  # _ssl itself would let anyone pass
-        is_server = context.protocol == ssl.PROTOCOL_TLS_SERVER
         wrap = context._wrap_socket  # type: ignore[attr-defined]
         tls: Any = wrap(sock, is_server, server_name or None, owner=self, session=session)
         self.sock = sock  # as it is without TLS
@@ -246,7 +246,7 @@ class ServerContext:
 
     def wrap(self, sock: socket.socket) -> TlsSocket:
         """For an accepted, non-blocking socket. 7 us."""
-        return TlsSocket(sock, self._initial)
+        return TlsSocket(sock, self._initial, True)
 
 
 class _Names:

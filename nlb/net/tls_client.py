@@ -66,4 +66,4 @@ class ClientContext:
         """For a connected, non-blocking socket. `server_name` is what `name_for` returned; an address is verified but
         not asked for. A `session` of an earlier connection to the same target, not a must, halves what TLS 1.2 costs.
         """
-        return TlsSocket(sock, self._context, server_name, session)
+        return TlsSocket(sock, self._context, False, server_name, session)

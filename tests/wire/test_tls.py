@@ -632,4 +632,4 @@ def test_a_reload_leaves_nothing_behind(meet: Meet, many: dict[str, Any]) -> Non
 def test_a_client_s_side_without_a_name_is_refused() -> None:
     one, two = socket.socketpair()
     with one, two, pytest.raises(ValueError, match="whom the certificate must be for is not said"):
-        TlsSocket(one, ssl.create_default_context())
+        TlsSocket(one, ssl.create_default_context(), False)
