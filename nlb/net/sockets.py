@@ -35,18 +35,22 @@ UNSENT = 512 * 1024
 _IP_BIND_ADDRESS_NO_PORT = 24
 _IP_TRANSPARENT = 19
 _IPV6_TRANSPARENT = 75
+_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 _LINGER_RESET = struct.pack("ii", 1, 0)
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class AcceptedSocket(socket.socket):
+class BareSocket(socket.socket):
     """Made and closed as in C: no files will be made of it, which the standard one has an eye on."""
 
     __slots__ = ()
 
     __init__ = _socket.socket.__init__
     close = _socket.socket.close
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 class ListeningSocket(socket.socket):
@@ -59,7 +63,7 @@ class ListeningSocket(socket.socket):
 
     def accept(self) -> tuple[socket.socket, Any]:
         fileno, address = self._accept()  # type: ignore[attr-defined]
-        return AcceptedSocket(*self._made_as, fileno), address
+        return BareSocket(*self._made_as, fileno), address
 
 
 class HasOptions(Protocol):
@@ -106,7 +110,7 @@ def dial(address: Address, source: str = "", transparent: bool = False) -> tuple
     `source` is the address it comes from, the kernel's choice by default; with `transparent` it need not be one of
     this box's (ip(7), IP_TRANSPARENT), which takes CAP_NET_ADMIN: OSError without it.
     """
-    sock = socket.socket(family(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = BareSocket(family(address), _STREAM)
     try:
         if not address.is_unix:
             tune(sock)
@@ -253,7 +257,7 @@ def peer(sock: socket.socket) -> tuple[int, int]:
 
 
 def _listen_ip(address: Address) -> socket.socket:
-    sock = socket.socket(family(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(family(address), _STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _bind(sock, address)

@@ -11,6 +11,7 @@ import pytest
 from nlb.observe import counters
 from nlb.observe.counters import DESYNC_WORD
 from nlb.proxy.http import IN_A_ROW, LINGER, MOST_AHEAD
+from nlb.shield.cidr import Networks
 from tests.fakes import END, NOTHING, Dialled, End
 from tests.heads import BAD, Head
 from tests.unit.proxy.http_stage import HERE, IDLE, answer, closing, get, ok, post, status
@@ -636,6 +637,32 @@ def test_a_bug_at_the_end_of_an_exchange_ends_the_session_and_nothing_else(http:
     assert (client.closed, web.outcomes) == (True, {"request/bug": 1})
     web.says(other, get("/here"))
     assert other.heard() == HERE_SAYS
+    web.log.lines.append({})  # the one that was not written
+
+
+def greets_with_a_proxy_header(web: Any) -> bytes:
+    """What a client says behind it is read in the same turn, by no handler of the loop's."""
+    web.listener.proxies = Networks(["192.0.2.0/24"])
+    web.listener.proxy_header_timeout = 3.0
+    return b"PROXY TCP4 203.0.113.9 192.0.2.1 41000 80\r\n"
+
+
+def test_a_request_right_behind_a_greeting(http: Make) -> None:
+    web = http(rules=RULES)
+    client = web.queues(End(greets_with_a_proxy_header(web) + get("/here")))
+    web.loop.turn()  # accepted
+    web.loop.turn()  # both
+    assert client.heard() == HERE_SAYS
+    assert web.log.lines[0]["client"] == "203.0.113.9"
+
+
+def test_a_bug_right_behind_a_greeting_ends_the_session(http: Make) -> None:
+    web = http(rules=RULES)
+    web.is_buggy = True
+    web.listener.access_log = BrokenLog()
+    client = web.arrives(End(greets_with_a_proxy_header(web) + get("/here")))
+    web.listener.access_log = web.log
+    assert (client.closed, web.outcomes) == (True, {"request/bug": 1})
     web.log.lines.append({})  # the one that was not written
 
 
