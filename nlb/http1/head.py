@@ -82,7 +82,9 @@ _LENGTH = _any_case(b"content-length") + rb": (0|[1-9][0-9]{0,14}+)\r\n"
 _CHUNKED = _any_case(b"transfer-encoding") + rb": chunked\r\n"
 _KEPT = rb"(?:" + _any_case(b"connection") + rb": (?:[Kk]eep-[Aa]live|([Cc]lose))\r\n)"
 _LABEL = rb"[0-9A-Za-z_~-]++"
-_PORT = _some(rb"(?::(?:[1-5][0-9]{4}|[1-9][0-9]{0,3}+))")  # 60000 and more: the careful way
+_PORT = _some(  # 1 to 65535
+    rb"(?::(?:[1-5][0-9]{4}|6(?:[0-4][0-9]{3}|5(?:[0-4][0-9]{2}|5(?:[0-2][0-9]|3[0-5])))|[1-9][0-9]{0,3}+))"
+)
 _HOST = _any_case(b"host") + rb": ((" + _LABEL + _some(rb"(?:\." + _LABEL + rb")", b"*") + rb")" + _PORT + rb")\r\n"
 
 

@@ -70,6 +70,13 @@ def test_the_vectors_have_names_of_their_own_and_every_reason_has_a_vector() -> 
     assert {each.reason for each in HEADS} == set(CLASS_OF) - {"bad_chunk"}  # which is said of bodies
 
 
+def test_the_fast_shape_knows_every_port_and_nothing_else() -> None:
+    shape = b"GET / HTTP/1.1\r\nHost: a:%b\r\n\r\n"
+    known = [port for port in range(100_000) if head._REQUEST.match(shape % str(port).encode())]
+    assert known == [*range(1, 65_536)]
+    assert not any(head._REQUEST.match(shape % port) for port in (b"", b"08", b"080", b"-1", b"8a", b"655350"))
+
+
 # Canonical heads: what the fast shape knows, in any order and number, so that it is asked for all that it may meet.
 NAMES = st.sampled_from(
     b"Host host Accept User-Agent Connection Content-Length Transfer-Encoding Cookie TE Te Tea Expect Upgrade Via Vi"
