@@ -28,11 +28,10 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 # Told whether asked for or not: the other side reset, or both directions are shut.
 BROKEN = select.EPOLLERR | select.EPOLLHUP
+# The other side sends no more: for who does not read. `READ` and an empty read say the same.
+HUNG_UP = select.EPOLLRDHUP
 
 Handler = Callable[[int], None]
-
-# The kernel's word for "the other side sends no more", told only to who asks; `READ` and an empty read say the same.
-HUNG_UP = select.EPOLLRDHUP
 
 # Events per turn. More makes a turn longer and its last event later; fewer costs more system calls.
 BATCH = 512
@@ -190,7 +189,7 @@ class Loop:
         self._order = count()  # equal times keep the order of their calls
         self._closing: list[Closable] = []
         self._posted: deque[tuple[Callable[[], None], Owner]] = deque()
-        self._heavy: deque[tuple[Watch, Callable[[], None]]] = deque()
+        self._heavy: deque[tuple[Watch, Handler, Callable[[], None]]] = deque()
         self._heavy_turn = 0  # the last that did something heavy
         self._running = False
         # A wake-up is one byte in this pipe: epoll sleeps in the kernel and sees descriptors only, so a
@@ -214,11 +213,12 @@ class Loop:
     def one_a_turn(self, watch: Watch, action: Callable[[], None], left: Handler, meanwhile: int = 0) -> None:
         """Call `action()`, which is heavy (a signature, say): at once, or when those before it had a turn each, so that
         everybody else waits for one of them at most. Until then the watch is told of nothing but BROKEN and
-        `meanwhile`, by `left(mask)`; `action` says again what it wants. One that ends while it waits costs no turn."""
+        `meanwhile`, by `left(mask)`; then it has its handler again, and `action` says what it wants. One that ends
+        while it waits costs no turn."""
         if not self._heavy and self._heavy_turn != self.turns:
             self._heavy_turn = self.turns
             return action()
-        self._heavy.append((watch, action))
+        self._heavy.append((watch, watch.handler, action))
         watch.handler = left
         return watch.want(meanwhile)
 
@@ -251,15 +251,7 @@ class Loop:
 
     def turn(self, wait: float | None = None) -> None:
         """Wait for events, or for the next deadline, or for `wait` seconds; then hand out everything that is due."""
-        if self._posted or self._closing or self._heavy:
-            wait = 0
-        elif self._heap:
-            due = self._heap[0][0] - monotonic()
-            if due < 0:
-                wait = 0
-            elif wait is None or due < wait:
-                wait = due
-        events = self._selector.select(wait, SHORT_BATCH if self._heavy else BATCH)
+        events = self._selector.select(self._patience(wait), SHORT_BATCH if self._heavy else BATCH)
         self.now = began = monotonic()
         self.turns += 1
         for watch, mask in events:
@@ -287,6 +279,14 @@ class Loop:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
+    def _patience(self, wait: float | None) -> float | None:
+        if self._posted or self._closing or self._heavy:
+            return 0
+        if not self._heap:
+            return wait
+        due = max(0.0, self._heap[0][0] - monotonic())
+        return due if wait is None else min(due, wait)
+
     def _expire(self, now: float) -> None:
         heap = self._heap
         while heap and heap[0][0] <= now:
@@ -308,10 +308,11 @@ class Loop:
 
     def _next_heavy(self) -> None:
         while self._heavy:
-            watch, action = self._heavy.popleft()
+            watch, handler, action = self._heavy.popleft()
             if watch.fd < 0:
                 continue
             self._heavy_turn = self.turns
+            watch.handler = handler
             owner = watch.owner
             try:
                 action()

@@ -27,7 +27,7 @@ from nlb.net.proxy_protocol.header import Header
 from nlb.net.proxy_protocol.reading import parse as parse_header
 from nlb.net.proxy_protocol.refusal import LARGEST, BadProxyHeader
 from nlb.net.sockets import WOULD_BLOCK, reset_on_close, spelled, wait_for_more
-from nlb.net.tls import HANDSHAKE_CAUSES, TlsSocket, handshake_cause
+from nlb.net.tls import HANDSHAKE_CAUSES, ServerContext, TlsSocket, handshake_cause
 from nlb.shield.patterns import Patterns
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Preface:
     """Made by a listener for an accepted client; `begin` sets it off. Among the sessions until its session is there."""
 
     __slots__ = (
+        "_context",
         "_deadline_at",
         "active_at",
         "began",
@@ -104,6 +105,7 @@ class Preface:
         self.group: WorkerGroup | None = None  # that the client's hello leads to; None: the listener's
         self.header: Header | None = None
         self.tls: TlsSocket | None = None
+        self._context: ServerContext
         self._deadline_at = 0.0
 
     @property
@@ -163,6 +165,7 @@ class Preface:
         assert watch is not None
         if listener.tls is not None:
             self._deadline_at = listener.loop.now + listener.handshake_timeout
+            self._context = listener.tls  # the listener's may be another by the time that the hello is here, or none
             # Not at once: its hello is hardly ever here yet, and to hear so from OpenSSL costs more than a turn.
             watch.handler = self.shaking_hands
             return None
@@ -207,14 +210,11 @@ class Preface:
         assert watch is not None
         try:
             if self.tls is None:
-                assert listener.tls is not None
-                self.tls = listener.tls.wrap(self.client)
+                self.tls = self._context.wrap(self.client)
             self.tls.handshake()
         except SSLWantWriteError:
-            watch.handler = self.shaking_hands
             return watch.want(WRITE)
         except WOULD_BLOCK:
-            watch.handler = self.shaking_hands
             return watch.want(READ)
         except OSError as error:
             return self._failed(handshake_cause(error, self.client))

@@ -237,10 +237,8 @@ class Seeker:
         try:
             tls.handshake()
         except SSLWantWriteError:
-            watch.handler = self.shaking_hands
             return watch.want(WRITE)
         except WOULD_BLOCK:
-            watch.handler = self.shaking_hands
             return watch.want(READ)
         except OSError as error:
             return self.try_another("certificate" if "CERTIFICATE" in str(error) else "tls")

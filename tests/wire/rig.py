@@ -187,11 +187,17 @@ class Rig:
             **also,
         }
         self._listeners += 1
+        self.opened = spec
         self.send({"verb": "open", "listener": spec}, [sock.fileno() for sock in sockets])
         self.bound = [sock.getsockname() for sock in sockets]
         for sock in sockets:
             sock.close()
         return address if address.is_unix else Address(*self.bound[0][:2])
+
+    def amend(self, **what: Any) -> None:
+        """Tell the listener that was opened last anew; its sockets stay."""
+        self.send({"verb": "open", "listener": self.opened | {"binds": []} | what})
+        self.settle()
 
     def mark(self, *targets: int, admin: str = "ready", health: str = "healthy", weight: int = 1) -> None:
         """Facts about these targets changed."""

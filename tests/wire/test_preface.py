@@ -176,6 +176,17 @@ def test_plain_http_on_a_port_of_tls_is_told_so(rig: Rig, ca: trustme.CA) -> Non
     rig.until(lambda: rig.outcomes == {"preface/plain_http": 1})
 
 
+def test_who_came_before_a_listener_ceased_to_speak_tls_is_served_as_it_was(rig: Rig, ca: trustme.CA) -> None:
+    origin = rig.origin()
+    address = rig.listen(rig.group(origin), tls=tls_spec(served(ca, "a")), handshake_timeout=PATIENCE)
+    before = rig.connect(address)
+    rig.until(lambda: rig.active)
+    rig.amend(tls=None)
+    with client_context(ca).wrap_socket(before, server_hostname="a") as client:
+        client.sendall(b"hello")
+        assert rig.stack.enter_context(origin.accept()).recv(100) == b"hello"
+
+
 def test_a_handshake_that_never_comes(rig: Rig, ca: trustme.CA) -> None:
     address = rig.listen(rig.group(rig.origin()), tls=tls_spec(served(ca, "a")), handshake_timeout=0.01)
     assert fate(rig.connect(address)) == "reset"

@@ -535,6 +535,15 @@ def test_of_what_is_heavy_one_is_done_a_turn_and_first_who_came_first(loop: Loop
     heavy.close()
 
 
+def test_one_that_had_its_turn_is_told_as_before(loop: Loop, owner: Owner) -> None:
+    heavy = Heavy(loop, owner, 2)
+    heavy.turn(2)
+    heavy.theirs[1].send(b"x")
+    heavy.turn()
+    assert ([number for number, _ in heavy.done], heavy.left) == ([0, 1, 1], [])
+    heavy.close()
+
+
 def test_who_is_light_has_a_turn_between_two_that_are_heavy(loop: Loop, owner: Owner, couple: Couple) -> None:
     heavy = Heavy(loop, owner, 3)
     ours, theirs = couple
