@@ -279,7 +279,7 @@ def _bind(sock: socket.socket, address: Address) -> None:
 
 def _listen_unix(address: Address) -> socket.socket:
     remove_stale(address.path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(socket.AF_UNIX, _STREAM)
     try:
         sock.bind(address.path)
         sock.listen(BACKLOG)

@@ -135,6 +135,10 @@ class HttpSession:
         self.client_watch = watch
         watch.handler, watch.owner = self.reading, self
         watch.want(READ)
+        try:
+            self.reading(READ)  # what comes right behind a greeting is often here by now
+        except Exception as error:  # caught here: behind the call stands whoever watched before us
+            self.crashed(error)
 
     # --- read heads
 

@@ -230,11 +230,7 @@ class Listener:
         if isinstance(session, HttpSession):
             if self.asks_identity and preface.tls is not None:
                 session.identity = identity_of(preface.tls)
-            session.begin(watch)
-            try:
-                return session.reading(READ)  # what comes right behind a greeting is often here by now
-            except Exception as error:  # caught here, since the loop knows the preface
-                return session.crashed(error)
+            return session.begin(watch)
         watch.forget()
         if preface.group is not None:
             session.group = preface.group

@@ -43,8 +43,7 @@ class Networks:
             self._sets[version].append((_BITS[version] - length, found[version, length]))
 
     def __contains__(self, address: str) -> bool:
-        sets = self._sets
-        return bool(sets[4] or sets[6]) and self.has(*numbered(address))
+        return bool(self) and self.has(*numbered(address))
 
     def has(self, version: int, number: int) -> bool:
         """As `in`, for an address that was read already."""
