@@ -8,8 +8,6 @@ and nowhere else; what is not believed may still be passed on, to the left of wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import lru_cache
 
 from nlb.http1.facts import Request
 from nlb.shield.cidr import Networks, canonical
@@ -34,8 +32,6 @@ _PAIR = rb'%b=(?:%b|"(?>(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)")' % (_
 _ELEMENT = rb"%b(?>(?:[ \t]*+;[ \t]*+(?>(?:%b)?))*)" % (_PAIR, _PAIR)
 _FORWARDED = re.compile(rb"[ \t]*+%b(?>(?:[ \t]*+,[ \t]*+(?>(?:%b)?))*)[ \t]*+" % (_ELEMENT, _ELEMENT))
 
-_KNOWN_PEERS = 1024  # kept in mind for each listener
-
 # An address that does not stand alone: 1.2.3.4:567, [v6] or [v6]:567.
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
 
@@ -52,7 +48,7 @@ class Forwarding:
     Where `via`, `request_id` or `traceparent` is false, that field is passed on as it came.
     """
 
-    __slots__ = ("_templates", "forwarded_mode", "mode", "peer", "proto", "request_id", "traceparent", "trusted", "via")
+    __slots__ = ("_templates", "forwarded_mode", "mode", "proto", "request_id", "traceparent", "trusted", "via")
 
     def __init__(
         self,
@@ -72,10 +68,8 @@ class Forwarding:
         self.request_id = request_id
         self.traceparent = traceparent
         self._templates: dict[int, bytes] = {}
-        # Clients come again, and most with several connections at once.
-        self.peer: Callable[[str, int], Peer] = lru_cache(_KNOWN_PEERS)(self._peer)
 
-    def _peer(self, peer: str, port: int) -> Peer:
+    def peer(self, peer: str, port: int) -> Peer:
         """Who is at the other end of a connection: an IP address as the kernel writes it, or anything else for a unix
         socket. `port` is the one that was connected to, 0 where there is none."""
         template = self._templates.get(port)
