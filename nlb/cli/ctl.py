@@ -52,7 +52,7 @@ class TableOrder(click.Group):
 @click.option(
     "--socket",
     metavar="PATH",
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="The daemon's admin socket (default: $NLB_SOCKET, else its usual places).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -115,7 +115,7 @@ EXTRAS = {
             click.Option(
                 ["--diff"],
                 metavar="FILE",
-                type=click.Path(),
+                type=click.Path(readable=False),
                 help="What a reload of this file would change, if anything.",
             ),
             click.Option(["--all", "every_key"], is_flag=True, help="With every default, not only what was written."),
@@ -153,7 +153,7 @@ def _command(command: Command) -> click.Command:
     params: list[click.Parameter] = [*map(parameter, command.params), *extra.options]
     # The group takes these two as well: people write them in both places.
     params += [
-        click.Option(["--socket"], metavar="PATH", type=click.Path(), help="The daemon's admin socket."),
+        click.Option(["--socket"], metavar="PATH", type=click.Path(readable=False), help="The daemon's admin socket."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the answer as JSON."),
     ]
 

@@ -62,9 +62,14 @@ explain = click.Command(
     "explain",
     params=[
         *map(parameter, _COMMAND.params),
-        click.Option(["-c", "--config", "path"], metavar="FILE", type=click.Path(), help="Ask this file, no daemon."),
+        click.Option(
+            ["-c", "--config", "path"],
+            metavar="FILE",
+            type=click.Path(readable=False),
+            help="Ask this file, no daemon.",
+        ),
         click.Option(["--json", "as_json"], is_flag=True, help="Answer in JSON, for programs."),
-        click.Option(["--socket"], metavar="PATH", type=click.Path(), help="The daemon's admin socket."),
+        click.Option(["--socket"], metavar="PATH", type=click.Path(readable=False), help="The daemon's admin socket."),
     ],
     callback=_explain,
     help=_HELP,

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from nlb.admin import client as admin_client
 from nlb.admin.commands import COMMANDS
 from nlb.cli import main
 from tests.unit.admin.canned import NOW, SESSION, Daemon, FakeController, blocked, certificate, http_snapshot, override
@@ -393,6 +394,24 @@ def test_no_daemon_is_one_line_and_exit_code_4(nlb: Run, tmp_path: Path) -> None
     expected = (4, "", f"no nlb daemon answers, tried {missing} (not there)\n")
     assert nlb("ctl", "--socket", missing, "status") == expected
     assert nlb("ctl", "status", "--socket", missing) == expected
+
+
+@pytest.mark.parametrize("args", [["ctl", "status"], ["explain", "http://a/"]])
+def test_a_socket_that_is_not_ours_to_use_is_told_of_in_our_words(
+    nlb: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    """And not in click's, which knows no more than that it cannot be read."""
+    path = tmp_path / "nlb.sock"
+    path.touch()
+    monkeypatch.setattr(admin_client, "Client", _forbid)
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    code, out, err = nlb(*args, "--socket", str(path))
+    assert (code, out) == (1, "")
+    assert err.startswith(f"no right to use {path} (")
+
+
+def _forbid(path: str, patience: float) -> None:
+    raise PermissionError(path)
 
 
 def test_json_may_be_asked_for_before_the_verb(nlb: Run) -> None:
